@@ -1,0 +1,194 @@
+"""Results as a table and a figure: ``python -m benchmarks.report`` renders ``benchmarks/results``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from . import data
+
+__all__ = ["render", "save"]
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ["jaxlearn", "jax", "jaxlib", "numpy", "scipy", "scikit-learn", "celer"]
+COLORS = {"jaxlearn": "#c4441c", "scikit-learn": "#2a6fb0", "celer": "#3a8f5c"}
+
+
+def _folder() -> Path:
+    """Tiny runs prove nothing, and are kept apart."""
+    default = tempfile.gettempdir() + "/jaxlearn-bench-tiny" if data.size() == "tiny" else ROOT / "benchmarks" / "results"
+    folder = Path(os.environ.get("JAXLEARN_BENCH_RESULTS", default))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def save(records: list[dict]) -> None:
+    """Write one race, with where and by what it was run."""
+    content = {"run": _circumstances(), "rows": records}
+    (_folder() / f"{records[0]['workload']}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _circumstances() -> dict:
+    import cpuinfo
+    import jax
+
+    status = _git("status", "--porcelain", "--", "jaxlearn", "benchmarks")
+    cpu = cpuinfo.get_cpu_info()
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "commit": _git("rev-parse", "--short", "HEAD") + (" with changes" if status else ""),
+        "cpu": cpu.get("brand_raw", platform.processor()),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        "threads": {k: v for k, v in os.environ.items() if k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")},
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "none"
+
+
+def render() -> Path:
+    """Write README.md and results.png beside the results, and say where."""
+    from .workloads import WORKLOADS
+
+    folder = _folder()
+    files = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    races = [files[name] for name in WORKLOADS if name in files]
+    groups = [
+        (race["run"], [r for r in race["rows"] if r["target"] == target])
+        for race in races
+        for target in sorted({r["target"] for r in race["rows"]}, reverse=True)
+    ]
+    (folder / "README.md").write_text(_page(groups))
+    _figure([rows for _, rows in groups], folder / "results.png")
+    return folder / "README.md"
+
+
+def _page(groups: list[tuple[dict, list[dict]]]) -> str:
+    lines = [
+        "# Timings",
+        "",
+        "Written by `python -m benchmarks.report`; `make bench` runs the races, `JAXLEARN_BENCH_FULL=1 make bench` the",
+        "large ones as well.",
+        "",
+        "Each row's answer is judged by one external evaluator in float64 (`benchmarks/evaluate.py`): its *gap* is the worst",
+        "of a grid, in units of the empty model's objective. *tol* is the loosest of 1e-1, 1e-2, … at which the row reaches",
+        f"the target. Times are the median and the minimum of {_repetitions(groups)} fits in one process, the rows in turn,",
+        "NumPy arrays in and out. *Cold* is the first fit of a fresh process, compilation included and imports not. A row that",
+        "misses the target has no time; in brackets is how long its best attempt took (*failed* raised an error). *vs scikit-learn* is the median of",
+        "scikit-learn's fastest row of the same dtype over that of the row: above 1 is faster.",
+        "",
+        "![Medians, minima and cold starts](results.png)",
+        "",
+    ]
+    for run, rows in groups:
+        lines += _table(run, rows)
+    return "\n".join(lines)
+
+
+def _repetitions(groups) -> str:
+    counts = {len(r["seconds"]) for _, rows in groups for r in rows if r["reached"]}
+    return str(min(counts)) if counts else "no"
+
+
+def _table(run: dict, rows: list[dict]) -> list[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+    lines = [
+        f"## {rows[0]['title']}, to {_short(rows[0]['target'])}",
+        "",
+        f"Data: {rows[0]['source']}. {run['cpu']}, {run['cores']} cores, on {run['device']}; commit {run['commit']}, "
+        f"{run['date']}, load {run['load']}; Python {run['python']}, {versions}.",
+        "",
+        "| library | dtype | tol | gap | own certificate | passes | median | minimum | vs scikit-learn | cold | compiled cold, warm |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        cold = r["cold"] or {}
+        compiled = f"{cold['compiles']}, {r['warm_compiles']}" if cold.get("compiles") is not None else "–"
+        own = "–" if r["certificate"] is None else f"{_short(r['certificate'])} ({r['certificate_is']})"
+        cells = [
+            r["library"],
+            r["dtype"],
+            _short(r["tol"]),
+            _short(r["gap"]),
+            own,
+            "–" if r["passes"] is None else f"{r['passes']:,}",
+            _time(r["median"]) if r["reached"] else f"missed ({_time(r['seconds'][0])})" if r["seconds"] else "failed",
+            _time(r["minimum"]),
+            _ratio(r, rows),
+            _time(cold.get("seconds")),
+            compiled,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _short(number: float | None) -> str:
+    return "–" if number is None else f"{number:.0e}" if number in (10.0**-k for k in range(20)) else f"{number:.1e}"
+
+
+def _time(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.2f} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _ratio(row: dict, rows: list[dict]) -> str:
+    peers = [r["median"] for r in rows if r["library"].startswith("scikit-learn") and r["dtype"] == row["dtype"] and r["reached"]]
+    if not row["reached"] or row["library"].startswith("scikit-learn") or not peers:
+        return "–"
+    return f"{min(peers) / row['median']:.2g} ×"
+
+
+def _figure(groups: list[list[dict]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+
+    heights = [len(rows) for rows in groups]
+    fig, axes = plt.subplots(
+        len(groups), 1, sharex=True, squeeze=False, figsize=(8, 0.6 + 0.21 * sum(heights) + 0.36 * len(groups)),
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
+    for ax, rows in zip(axes[:, 0], groups, strict=True):
+        for y, r in enumerate(rows):
+            color = next(c for name, c in COLORS.items() if r["library"].startswith(name))
+            face = color if r["dtype"] == "float64" else "white"
+            if r["reached"]:
+                ax.plot([r["minimum"], r["median"]], [y, y], color=color, lw=1.5, zorder=2)
+                ax.plot(r["median"], y, "o", ms=5.5, color=color, mfc=face, zorder=3)
+                ax.plot(r["cold"]["seconds"], y, "|", ms=7, color=color, alpha=0.7)
+            elif r["seconds"]:
+                ax.plot(r["seconds"][0], y, "x", ms=5, color="0.6")
+        ax.set_yticks(range(len(rows)), [f"{r['library']}, {r['dtype']}" for r in rows], fontsize=7)
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.set_xscale("log")
+        ax.set_title(f"{rows[0]['title']}, to {_short(rows[0]['target'])}", fontsize=8, loc="left", pad=3)
+        ax.tick_params(axis="x", labelsize=7)
+        ax.grid(axis="x", lw=0.4, color="0.85")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[-1, 0].set_xlabel("seconds", fontsize=8)
+    marks = [
+        Line2D([], [], marker="o", ls="", color="0.3", ms=5.5, label="median, float64"),
+        Line2D([], [], marker="o", ls="", color="0.3", mfc="white", ms=5.5, label="median, float32"),
+        Line2D([], [], marker="|", ls="", color="0.3", ms=7, label="cold start"),
+        Line2D([], [], marker="x", ls="", color="0.6", ms=5, label="missed the target"),
+    ]
+    fig.legend(handles=marks, loc="outside upper right", ncols=4, fontsize=7, frameon=False)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
+
+
+if __name__ == "__main__":
+    print(render())

@@ -1,0 +1,102 @@
+"""Least squares over the columns of a design: the reading that working sets and coordinate descent ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxlearn.solvers.quadratic import GramQuadratic, Quadratic
+
+from .design import Design
+
+__all__ = ["ColumnQuadratic", "column_quadratic", "gram_quadratic"]
+
+
+class ColumnQuadratic(Quadratic):
+    """``½ Σ ω (y − X b)²`` with X read by columns; a point is the residual vector of the local rows.
+
+    With `gram_matrix`, the curvature comes from memory, and every residual still from X: rounding errors of the moments
+    then slow a float32 fit down, and never enter its certificate.
+    """
+
+    design: Design
+    y: Array
+    sample_weight: Array
+    gram_matrix: Array | None = None
+
+    @property
+    def serves(self):  # type: ignore[override]
+        return self.design.serves
+
+    def start(self, columns, coef):
+        if columns.shape[0] == self.design.shape[1]:  # all of them, in order
+            return self.y - self.design.matvec(coef)
+        return self.y - _times(coef, self.design.take(columns))
+
+    def correlations(self, point):
+        return self.design.fold(_correlations, None, point, self.sample_weight)
+
+    def correlations_at(self, point, columns):
+        return self.design.fold(_correlations_at, columns, point, self.sample_weight)
+
+    def move(self, point, columns, step):
+        return point - _times(step, self.design.take(columns))
+
+    def gram(self, columns):
+        if self.gram_matrix is not None:
+            return self.gram_matrix[columns][:, columns]
+        return self.design.fold(_column_gram, columns, self.sample_weight)
+
+
+def column_quadratic(design: Design, y: Array, sample_weight: Array) -> ColumnQuadratic:
+    """The least-squares problem of a centred design, read by columns.
+
+    Parameters
+    ----------
+    design : Design
+        Serves ``columns``.
+    y, sample_weight : (n_samples,)
+        Centred target; weights that sum to one over all rows.
+    """
+    correlation, energy, squares = design.fold(_first_moments, None, y, sample_weight)
+    return ColumnQuadratic(correlation, energy, squares, design, y, sample_weight)
+
+
+def gram_quadratic(design: Design, y: Array, sample_weight: Array) -> Quadratic:
+    """The same problem with its Gram matrix (p, p) in memory, for n ≫ p.
+
+    In float64 X is not needed afterwards. In float32 the moments lose too many digits to certify a solution by them, so
+    residuals are still read from X, where it is at hand.
+    """
+    (correlation, energy, squares), gram = design.fold(_second_moments, None, y, sample_weight)
+    if design.dtype == jnp.float64 or "columns" not in design.serves:
+        return GramQuadratic(correlation, energy, squares, gram)
+    return ColumnQuadratic(correlation, energy, squares, design, y, sample_weight, gram)
+
+
+def _first_moments(_: Any, X: Design, y: Array, w: Array) -> tuple[Array, Array, Array]:
+    return X.rmatvec(w * y), w @ jnp.square(y), X.squares(w)
+
+
+def _second_moments(_: Any, X: Design, y: Array, w: Array) -> tuple[tuple[Array, Array, Array], Array]:
+    gram = X.gram(w)
+    return (X.rmatvec(w * y), w @ jnp.square(y), jnp.diagonal(gram)), gram
+
+
+def _correlations(_: Any, X: Design, r: Array, w: Array) -> tuple[Array, Array]:
+    return X.rmatvec(w * r), w @ jnp.square(r)
+
+
+def _correlations_at(columns: Array, X: Design, r: Array, w: Array) -> Array:
+    return _times(w * r, X.take(columns).T)
+
+
+def _column_gram(columns: Array, X: Design, w: Array) -> Array:
+    rows = X.take(columns)
+    return _times(rows * w[None], rows.T)
+
+
+def _times(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

@@ -1,0 +1,211 @@
+"""From what a user passes to what a compiled program takes: validation in scikit-learn's words, then padding and placement."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from jax.sharding import Mesh
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import validate_data
+
+from jaxlearn.access.buckets import row_bucket
+from jaxlearn.access.host import from_scipy
+from jaxlearn.access.mesh import row_mesh, with_rows_over
+from jaxlearn.access.sparse import Sparse
+
+__all__ = ["Data", "check_features", "check_sample_weight", "place", "read", "refuse_traced", "repeated"]
+
+SPARSE = ("csr", "csc", "coo")
+FLOATS = (np.float64, np.float32)
+
+
+class Data(NamedTuple):
+    """Rows ready for a program.
+
+    Attributes
+    ----------
+    X : ndarray, Sparse or jax.Array
+        NumPy and SciPy input is padded to a bucket of rows, a ``jax.Array`` is taken as it is.
+    y, sample_weight : ndarray
+        Padded alike, in the dtype of X; padding has weight zero.
+    n_samples : int
+        Without padding.
+    total_weight : float
+        Sum of the weights.
+    mesh : Mesh or None
+        Where the rows lie on several devices, over its axis `axis`.
+    is_column : bool
+        `y` was given as (n_samples, 1); here it is (n_samples,).
+    """
+
+    X: Any
+    y: np.ndarray
+    sample_weight: np.ndarray
+    n_samples: int
+    total_weight: float
+    mesh: Mesh | None = None
+    axis: str | None = None
+    is_column: bool = False
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of X, and so of the fit."""
+        return np.dtype(self.X.dtype)
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return self.X.shape[1]
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether X came as a SciPy matrix."""
+        return isinstance(self.X, Sparse)
+
+    @property
+    def rows(self) -> tuple[Any, np.ndarray, np.ndarray]:
+        """What a program takes."""
+        return self.X, self.y, self.sample_weight
+
+
+def read(
+    estimator: Any, X: Any, y: Any, sample_weight: Any = None, *, multi_output: bool = True, y_numeric: bool = True
+) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Validate, in scikit-learn's words.
+
+    Returns
+    -------
+    X : ndarray, CSR or jax.Array
+        float32 or float64; a ``jax.Array`` stays where it is.
+    y : ndarray
+    sample_weight : ndarray, (n_samples,)
+        Ones by default.
+    """
+    refuse_traced(X, y, sample_weight)
+    if isinstance(X, jax.Array):
+        X = _device_array(estimator, X, reset=True)
+        y = _target(estimator, y, multi_output, y_numeric)
+        check_consistent_length(X, y)
+    else:
+        X, y = validate_data(
+            estimator,
+            X,
+            np.asarray(y) if isinstance(y, jax.Array) else y,
+            accept_sparse=SPARSE,
+            dtype=FLOATS,
+            multi_output=multi_output,
+            y_numeric=y_numeric,
+        )
+    return X, y, check_sample_weight(sample_weight, X.shape[0], X.dtype)
+
+
+def _target(estimator: Any, y: Any, multi_output: bool, y_numeric: bool) -> np.ndarray:
+    if y is None:
+        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
+    y = check_array(np.asarray(y), ensure_2d=False, dtype="numeric" if y_numeric else None, input_name="y")
+    return y if multi_output else column_or_1d(y, warn=True)
+
+
+def check_features(estimator: Any, X: Any) -> Any:
+    """X for ``predict``: as `read`, and with the features that the estimator was fitted to."""
+    refuse_traced(X)
+    if isinstance(X, jax.Array):
+        return _device_array(estimator, X, reset=False)
+    return validate_data(estimator, X, accept_sparse=SPARSE, reset=False)
+
+
+def check_sample_weight(sample_weight: Any, n_samples: int, dtype: Any) -> np.ndarray:
+    """Non-negative weights, one for each sample, of which at least one is positive."""
+    if sample_weight is None or isinstance(sample_weight, numbers.Number):
+        weight = np.full(n_samples, 1 if sample_weight is None else sample_weight, dtype)
+    else:
+        weight = np.asarray(sample_weight) if isinstance(sample_weight, jax.Array) else sample_weight
+        weight = check_array(weight, ensure_2d=False, dtype=dtype, input_name="sample_weight")
+    if weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array. "
+            f"Expected either a scalar value or a 1D array of length {n_samples}."
+        )
+    if weight.shape != (n_samples,):
+        raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n_samples,)}!")
+    if (weight < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`: the problem would not be convex.")
+    if not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weight
+
+
+def place(X: Any, y: np.ndarray, sample_weight: np.ndarray) -> Data:
+    """Pad rows to their bucket and put them where the program runs."""
+    dtype, n_samples = np.dtype(X.dtype), X.shape[0]
+    total = float(sample_weight.sum(dtype=np.float64))
+    y = np.asarray(y, dtype)
+    is_column = y.shape[1:] == (1,)
+    y = y.ravel() if is_column else y
+    if isinstance(X, jax.Array):
+        placed = row_mesh(X)
+        with jax.enable_x64(dtype == np.float64):
+            X = X if placed is None else with_rows_over(X, *placed)
+        return Data(X, y, sample_weight, n_samples, total, *(placed or (None, None)), is_column)
+    n_rows = row_bucket(n_samples)
+    weight = np.zeros(n_rows, dtype)
+    weight[:n_samples] = sample_weight
+    if scipy.sparse.issparse(X):
+        with jax.enable_x64(dtype == np.float64):
+            X = from_scipy(X, n_rows=n_rows)
+    else:
+        X = repeated(X, n_rows)
+    return Data(X, repeated(y, n_rows), weight, n_samples, total, is_column=is_column)
+
+
+def repeated(rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Rows repeated cyclically up to `n_rows`: those that are added look like the data, whose shift they take part in."""
+    n_samples = len(rows)
+    if n_rows == n_samples:
+        return rows
+    return np.concatenate([rows, rows.take(np.arange(n_samples, n_rows), axis=0, mode="wrap")])
+
+
+def refuse_traced(*arrays: Any) -> None:
+    """Estimators keep state and raise on values: neither can happen while a function is traced."""
+    for array in arrays:
+        if isinstance(array, jax.Array):
+            try:
+                array.is_fully_addressable  # noqa: B018
+            except jax.errors.ConcretizationTypeError:
+                raise TypeError(
+                    "An estimator was given a traced array. Inside `jit`, `vmap` or `grad` call the pure functions "
+                    "`jaxlearn.models.glm.fit` and `jaxlearn.models.glm.predict` instead."
+                ) from None
+
+
+def _device_array(estimator: Any, X: jax.Array, *, reset: bool) -> jax.Array:
+    """A ``jax.Array`` checked where it lies: its values never travel to the host."""
+    if X.ndim != 2:
+        raise ValueError(f"Expected 2D array, got {X.ndim}D array instead:\narray of shape {X.shape}.")
+    for axis, unit in enumerate(("sample", "feature")):
+        if X.shape[axis] == 0:
+            raise ValueError(
+                f"Found array with 0 {unit}(s) (shape={X.shape}) while a minimum of 1 is required "
+                f"by {type(estimator).__name__}."
+            )
+    if jnp.issubdtype(X.dtype, jnp.complexfloating):
+        raise ValueError(f"Complex data not supported\narray of shape {X.shape}.")
+    validate_data(estimator, X, y="no_validation", skip_check_array=True, reset=reset)
+    exact = X.dtype.kind in "biu"
+    with jax.enable_x64(exact or X.dtype == np.float64):
+        X = X if X.dtype in FLOATS else X.astype(np.float64 if exact else np.float32)
+        if not exact and not _all_finite(X):
+            kind = "NaN" if bool(jnp.isnan(X).any()) else f"infinity or a value too large for dtype('{X.dtype}')"
+            raise ValueError(f"Input X contains {kind}.")
+    return X
+
+
+@jax.jit
+def _all_finite(X: jax.Array) -> jax.Array:
+    return jnp.isfinite(X).all()

@@ -1,0 +1,215 @@
+"""Paths of Lasso and elastic net over a grid of strengths."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array, check_consistent_length, check_scalar
+
+from jaxlearn.models.glm import GLM
+
+from .base import compute, number, warn_unless_converged
+from .inputs import Data, place, refuse_traced
+from .lasso import sparse_model
+from .programs import alpha_max, follow
+
+__all__ = ["alpha_grid", "enet_path", "lasso_path"]
+
+
+def alpha_grid(data: Data, model: GLM, l1_ratio: float, eps: float, n_alphas: int) -> np.ndarray:
+    """`n_alphas` strengths from the smallest without a non-zero coefficient down to `eps` times it, evenly in the log.
+
+    Parameters
+    ----------
+    data : Data
+    model : GLM
+        With an ``ElasticNet`` of alpha one.
+    l1_ratio, eps : float
+    n_alphas : int
+    """
+    if l1_ratio == 0:
+        raise ValueError(
+            "Automatic alpha grid generation is not supported for l1_ratio=0. Please supply a grid by providing your "
+            "estimator with the appropriate `alphas=` argument."
+        )
+    largest = float(compute(alpha_max, data, model))
+    floor = np.finfo(np.float64).resolution
+    return np.full(n_alphas, floor) if largest <= floor else np.geomspace(largest, largest * eps, num=n_alphas)
+
+
+def lasso_path(
+    X,
+    y,
+    *,
+    eps=1e-3,
+    n_alphas="deprecated",
+    alphas="warn",
+    precompute="auto",
+    Xy=None,
+    copy_X=True,
+    coef_init=None,
+    verbose=False,
+    return_n_iter=False,
+    positive=False,
+    max_iter=1000,
+    tol=1e-4,
+):
+    """Lasso for a decreasing grid of strengths, each from the solution before it; without an intercept.
+
+    *Minimises*, for each alpha, ``1 / (2 n) ‖y − X w‖² + alpha ‖w‖₁``.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,)
+        Two-dimensional targets are refused: for these scikit-learn solves the multi-task problem, which is another one.
+    eps : float, default=1e-3
+        Smallest strength of an automatic grid, in units of the largest.
+    n_alphas : int, default=100
+        An older spelling of an integer `alphas`.
+    alphas : int or array-like, default=100
+        Number of strengths, or the strengths.
+    precompute : "auto" or bool, default="auto"
+        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix is
+        refused.
+    Xy : None
+        Anything else is refused: it goes with a given Gram matrix.
+    copy_X : bool, default=True
+        Without meaning: X is never written to.
+    coef_init : array-like of shape (n_features,), optional
+        Where to start.
+    verbose : bool, default=False
+        Without meaning: a compiled program prints nothing.
+    return_n_iter : bool, default=False
+        Whether to return the number of passes over the data.
+    positive : bool, default=False
+        Restrict the coefficients to be ≥ 0.
+    max_iter : int, default=1000
+        Largest number of passes over the data, for each strength.
+    tol : float, default=1e-4
+        Stop when the duality gap is at most `tol` times the mean of y².
+
+    Returns
+    -------
+    alphas : ndarray of shape (n_alphas,)
+        Decreasing.
+    coefs : ndarray of shape (n_features, n_alphas)
+        Coefficients.
+    dual_gaps : ndarray of shape (n_alphas,)
+        Duality gaps.
+    n_iters : list of int
+        Passes over the data; only with ``return_n_iter=True``.
+
+    Examples
+    --------
+    >>> from jaxlearn.linear_model import lasso_path
+    >>> X, y = [[1.0, 2.0], [2.0, 3.0], [3.0, 5.4]], [1.0, 2.0, 3.1]
+    >>> alphas, coefs, gaps = lasso_path(X, y, alphas=[5.0, 1.0, 0.5])
+    >>> coefs.shape, bool(gaps.max() < 1e-3)
+    ((2, 3), True)
+    """
+    return enet_path(
+        X,
+        y,
+        l1_ratio=1.0,
+        eps=eps,
+        n_alphas=n_alphas,
+        alphas=alphas,
+        precompute=precompute,
+        Xy=Xy,
+        copy_X=copy_X,
+        coef_init=coef_init,
+        verbose=verbose,
+        return_n_iter=return_n_iter,
+        positive=positive,
+        max_iter=max_iter,
+        tol=tol,
+    )
+
+
+def enet_path(
+    X,
+    y,
+    *,
+    l1_ratio=0.5,
+    eps=1e-3,
+    n_alphas="deprecated",
+    alphas="warn",
+    precompute="auto",
+    Xy=None,
+    copy_X=True,
+    coef_init=None,
+    verbose=False,
+    return_n_iter=False,
+    positive=False,
+    check_input=True,
+    max_iter=1000,
+    tol=1e-4,
+):
+    """Elastic net for a decreasing grid of strengths, each from the solution before it; without an intercept.
+
+    *Minimises*, for each alpha, ``1 / (2 n) ‖y − X w‖² + alpha (l1_ratio ‖w‖₁ + ½ (1 − l1_ratio) ‖w‖²)``.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,)
+        Two-dimensional targets are refused: for these scikit-learn solves the multi-task problem, which is another one.
+    l1_ratio : float, default=0.5
+        Share of the l1 part. An automatic grid asks for more than 0.
+    check_input : bool, default=True
+        Without meaning: the input is always checked.
+    eps, n_alphas, alphas, precompute, Xy, copy_X, coef_init, verbose, return_n_iter, positive, max_iter, tol
+        As in `lasso_path`.
+
+    Returns
+    -------
+    alphas, coefs, dual_gaps, n_iters
+        As of `lasso_path`.
+
+    Examples
+    --------
+    >>> from jaxlearn.linear_model import enet_path
+    >>> X, y = [[1.0, 2.0], [2.0, 3.0], [3.0, 5.4]], [1.0, 2.0, 3.1]
+    >>> alphas, coefs, gaps = enet_path(X, y, alphas=4)
+    >>> coefs.shape, bool(abs(coefs[:, 0]).max() < 1e-9)
+    ((2, 4), True)
+    """
+    if Xy is not None:
+        raise ValueError("`Xy` is not supported: it goes with a given Gram matrix, which `precompute` does not take.")
+    data = _read(X, y)
+    settings = SimpleNamespace(precompute=precompute, selection="cyclic", positive=positive, tol=tol, max_iter=max_iter)
+    model = sparse_model(settings, data.dtype, alpha=1, l1_ratio=l1_ratio, fit_intercept=False)
+    grid = _grid(alphas, n_alphas, lambda n: alpha_grid(data, model, l1_ratio, eps, n))
+    init = None if coef_init is None else np.asarray(coef_init, data.dtype)
+    path = follow(data, model, number(grid, data.dtype), init)
+    warn_unless_converged("enet_path", path.status, path.residual, "duality gap", tol, path.n_steps, data.dtype)
+    found = grid, np.array(path.values.T), np.array(path.residual)
+    return (*found, path.n_steps.tolist()) if return_n_iter else found
+
+
+def _read(X: Any, y: Any) -> Data:
+    refuse_traced(X, y)
+    X = check_array(X, accept_sparse=("csr", "csc", "coo"), dtype=(np.float64, np.float32))
+    y = check_array(y, dtype=X.dtype, ensure_2d=False, input_name="y")
+    check_consistent_length(X, y)
+    if y.ndim > 1:
+        raise ValueError(
+            f"`y` of shape {y.shape} is the multi-task problem, with a penalty on rows of coefficients, which is not "
+            "supported: call once for each target."
+        )
+    return place(X, y, np.ones(X.shape[0], X.dtype))
+
+
+def _grid(alphas: Any, n_alphas: Any, automatic: Any) -> np.ndarray:
+    """An integer (by either name, or neither: 100) is an automatic grid."""
+    if alphas is None or isinstance(alphas, str):
+        alphas = 100 if isinstance(n_alphas, str) else n_alphas
+    if isinstance(alphas, Integral):
+        return automatic(alphas)
+    for index, alpha in enumerate(alphas):
+        check_scalar(alpha, f"alphas[{index}]", (float, int, np.floating, np.integer), min_val=0)
+    return np.sort(np.asarray(alphas, np.float64))[::-1]

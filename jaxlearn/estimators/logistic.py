@@ -1,0 +1,280 @@
+"""Logistic regression."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import compute_class_weight
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.multiclass import check_classification_targets
+
+from jaxlearn.models.glm import GLM
+from jaxlearn.objectives import L2, Logistic, Multinomial, NoPenalty
+
+from .base import LinearClassifier, compute, number
+from .constraints import NON_NEGATIVE, ONE_OF, POSITIVE, SHARE
+from .inputs import Data, place, read
+from .programs import logistic
+
+__all__ = ["LogisticRegression"]
+
+
+class LogisticRegression(LinearClassifier):
+    """Logistic regression, for two classes and multinomial, with an l2 penalty or none.
+
+    *Minimises* ``C Σ s_i log_loss_i + ½ ‖w‖²``, s the sample weights times the class weights; the intercept is free.
+
+    By L-BFGS in the metric of a quadratic majorant, or by Newton's method.
+
+    Parameters
+    ----------
+    penalty : {"l2", None}
+        An older spelling of `C` and `l1_ratio`, accepted: None is ``C=inf``. ``"l1"`` and ``"elasticnet"`` are refused.
+    C : float, default=1.0
+        Inverse strength; ``inf`` is no penalty.
+    l1_ratio : float, default=0.0
+        0 is the l2 penalty. Others are refused: an l1 part is not supported yet.
+    dual : bool, default=False
+        True is refused: the primal problem is solved.
+    tol : float, default=1e-4
+        Stop when no entry of the gradient, of the objective divided by ``C Σ s_i``, is larger.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    intercept_scaling : float, default=1
+        Only 1: the intercept is not penalised, also not with ``solver="liblinear"``.
+    class_weight : dict or "balanced", default=None
+        Weights of the classes.
+    random_state : int, RandomState instance or None, default=None
+        Without meaning: no solver draws.
+    solver : {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}, default="lbfgs"
+        ``newton-cholesky`` is Newton's method, every other name L-BFGS, which reaches the same minimum. ``liblinear``
+        takes two classes.
+    max_iter : int, default=100
+        Largest number of passes over the data.
+    verbose : int, default=0
+        Without meaning: a compiled program prints nothing.
+    warm_start : bool, default=False
+        Start from the coefficients of the previous fit.
+    n_jobs : int, default=None
+        Without meaning: XLA uses the cores.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Coefficients.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts; zeros without.
+    n_iter_ : ndarray of shape (1,)
+        Passes over the data.
+    certificate_ : float
+        Largest entry of the gradient.
+    converged_ : bool
+        Whether it is within the tolerance.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X has some.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from jaxlearn.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegression().fit(X, y)
+    >>> model.predict_proba(X[:1]).round(2)
+    array([[0.98, 0.02, 0.  ]])
+    """
+
+    _parameter_constraints: dict = {
+        "penalty": [ONE_OF("l1", "l2", "elasticnet", "deprecated"), None],
+        "C": [Interval(Real, 0, None, closed="right")],
+        "l1_ratio": [SHARE, None],
+        "dual": ["boolean"],
+        "tol": [NON_NEGATIVE],
+        "fit_intercept": ["boolean"],
+        "intercept_scaling": [POSITIVE],
+        "class_weight": [dict, ONE_OF("balanced"), None],
+        "random_state": ["random_state"],
+        "solver": [ONE_OF("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "n_jobs": [None, Integral],
+    }
+
+    def __init__(
+        self,
+        penalty="deprecated",
+        *,
+        C=1.0,
+        l1_ratio=0.0,
+        dual=False,
+        tol=1e-4,
+        fit_intercept=True,
+        intercept_scaling=1,
+        class_weight=None,
+        random_state=None,
+        solver="lbfgs",
+        max_iter=100,
+        verbose=0,
+        warm_start=False,
+        n_jobs=None,
+    ):
+        self.penalty = penalty
+        self.C = C
+        self.l1_ratio = l1_ratio
+        self.dual = dual
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.solver = solver
+        self.max_iter = max_iter
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = self.solver != "liblinear"
+        return tags
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+            float32 is computed in float32, everything else in float64.
+        y : array-like of shape (n_samples,)
+            Labels of any kind.
+        sample_weight : float or array-like of shape (n_samples,), optional
+            Zero is a row that is not there.
+
+        Returns
+        -------
+        self : object
+        """
+        self._validate_params()
+        self._refuse_unsupported()
+        X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
+        data = place(X, *self._encode(y, weight))
+        fitted, separable = compute(logistic, data, self._model(data), self._start(data))
+        if separable:
+            self._warn_separable()
+        return self._adopt(fitted, data, self.tol)
+
+    def _refuse_unsupported(self) -> None:
+        if self.penalty in ("l1", "elasticnet") or (self.penalty == "deprecated" and self.l1_ratio):
+            raise ValueError(
+                f"penalty={self.penalty!r} with l1_ratio={self.l1_ratio} has an l1 part, which LogisticRegression does "
+                "not support yet: use l1_ratio=0, or C=inf for no penalty."
+            )
+        if self.dual:
+            raise ValueError("dual=True is not supported: LogisticRegression solves the primal problem; use dual=False.")
+        if self.intercept_scaling != 1:
+            raise ValueError(
+                f"intercept_scaling={self.intercept_scaling} is not supported: it scales liblinear's penalty on the "
+                "intercept, which here is not penalised; use intercept_scaling=1."
+            )
+
+    def _encode(self, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Targets in {0, 1} or one-hot rows, and weights of samples times classes; sets ``classes_``."""
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        seen = np.unique(codes[weight > 0])
+        if len(seen) < 2:
+            raise ValueError(
+                "This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
+                f"{self.classes_[seen[0]]!r}"
+            )
+        if self.solver == "liblinear" and len(self.classes_) > 2:
+            raise ValueError(
+                "The 'liblinear' solver does not support multiclass classification (n_classes >= 3). Either use another "
+                "solver or wrap the estimator in a OneVsRestClassifier to keep applying a one-versus-rest scheme."
+            )
+        if self.class_weight is not None:
+            each = compute_class_weight(self.class_weight, classes=self.classes_, y=y, sample_weight=weight)
+            weight = weight * each.astype(weight.dtype)[codes]
+        return codes if len(self.classes_) == 2 else np.eye(len(self.classes_))[codes], weight
+
+    def _model(self, data: Data) -> GLM:
+        dtype = data.dtype
+        free = self.penalty is None or np.isinf(self.C)
+        return GLM(
+            loss=Logistic() if data.y.ndim == 1 else Multinomial(),
+            # C Σ s_i loss_i + ½ ‖w‖² in units of C Σ s_i
+            penalty=NoPenalty() if free else L2(number(1 / (self.C * data.total_weight), dtype)),
+            tol=number(self.tol, dtype),
+            max_steps=np.int32(self.max_iter),
+            fit_intercept=self.fit_intercept,
+            solver="newton" if self.solver == "newton-cholesky" else "auto",
+        )
+
+    def _start(self, data: Data) -> np.ndarray:
+        shape = data.n_features, *data.y.shape[1:]
+        if not (self.warm_start and hasattr(self, "coef_")):
+            return np.zeros(shape, data.dtype)
+        coef = np.asarray(self.coef_.T, data.dtype)
+        if coef.size != np.prod(shape):
+            raise ValueError(f"`warm_start` found coefficients of shape {coef.shape}; X and y now ask for {shape}.")
+        return coef.reshape(shape)
+
+    def _adopt(self, fitted: Any, data: Data, tol: Any) -> LogisticRegression:
+        super()._adopt(fitted, data, tol)
+        n_outputs = data.y.shape[1] if data.y.ndim > 1 else 1
+        self.coef_ = np.atleast_2d(self.coef_)
+        self.intercept_ = np.broadcast_to(np.asarray(self.intercept_, data.dtype), (n_outputs,)).copy()
+        self.n_iter_ = np.array([fitted.n_steps], np.int32)
+        return self
+
+    def _warn_separable(self) -> None:
+        warnings.warn(
+            "The classes are separable and there is no penalty: the likelihood has no maximum, and the coefficients "
+            "would grow without bound. They were stopped by `tol` or `max_iter`; use a finite C.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+    def predict_proba(self, X):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, or jax.Array for a jax.Array, of shape (n_samples, n_classes)
+        """
+        return self._over_classes(X, scipy.special.softmax, jax.nn.softmax)
+
+    def predict_log_proba(self, X):
+        """Logarithms of the probabilities, finite where these underflow.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, or jax.Array for a jax.Array, of shape (n_samples, n_classes)
+        """
+        return self._over_classes(X, scipy.special.log_softmax, jax.nn.log_softmax)
+
+    def _over_classes(self, X: Any, on_host: Any, on_device: Any) -> Any:
+        f = self.decision_function(X)
+        if not isinstance(f, jax.Array):
+            return on_host(np.stack([np.zeros_like(f), f], axis=1) if f.ndim == 1 else f, axis=1)
+        with jax.enable_x64(f.dtype == np.float64):
+            return on_device(jnp.stack([jnp.zeros_like(f), f], axis=1) if f.ndim == 1 else f, axis=1)

@@ -1,0 +1,5 @@
+"""Small dense factorisations."""
+
+from . import cholesky, spectral
+
+__all__ = ["cholesky", "spectral"]

@@ -1,0 +1,123 @@
+"""Losses: formulas in the target `y` and the linear predictor `f`, each with its inverse link.
+
+One scale everywhere: a data term is the weighted mean of `value`, so that
+``(1 / Σ w) Σ w_i value(y_i, f_i)`` is what solvers minimise. ``Squared`` has the ½ of scikit-learn's Lasso.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+__all__ = ["Logistic", "Loss", "Multinomial", "Squared"]
+
+
+class Loss(eqx.Module):
+    """A loss ``value(y, f)``, convex in the linear predictor `f`.
+
+    Attributes
+    ----------
+    curvature_bound : float
+        An upper bound of the second derivative in `f`; it scales quadratic majorants and preconditioners.
+    """
+
+    curvature_bound: ClassVar[float]
+
+    def value(self, y: Array, f: Array) -> Array:
+        """Loss of each sample, shape (n,)."""
+        raise NotImplementedError
+
+    def gradient(self, y: Array, f: Array) -> Array:
+        """Derivative in `f`, of the shape of `f`."""
+        raise NotImplementedError
+
+    def hessian(self, y: Array, f: Array) -> Array:
+        """Second derivative in `f`: (n,) for a scalar predictor, (n, k, k) for a vector."""
+        raise NotImplementedError
+
+    def conjugate(self, y: Array, u: Array) -> Array:
+        """Convex conjugate ``sup_f u·f − value(y, f)``, shape (n,); +inf outside its domain."""
+        raise NotImplementedError
+
+    def inverse_link(self, f: Array) -> Array:
+        """Conditional mean of the target (class probabilities for a classifier)."""
+        raise NotImplementedError
+
+
+class Squared(Loss):
+    """``½ (y − f)²``, with the identity link."""
+
+    curvature_bound: ClassVar[float] = 1.0
+
+    def value(self, y, f):
+        return 0.5 * jnp.square(y - f)
+
+    def gradient(self, y, f):
+        return f - y
+
+    def hessian(self, y, f):
+        return jnp.ones_like(f)
+
+    def conjugate(self, y, u):
+        return 0.5 * jnp.square(u) + u * y
+
+    def inverse_link(self, f):
+        return f
+
+
+class Logistic(Loss):
+    """``log(1 + exp(f)) − y f`` for `y` in {0, 1} (or a probability), with the logit link.
+
+    Written as ``softplus(∓f)`` by the label: the textbook difference loses all its digits where the model is sure.
+    """
+
+    curvature_bound: ClassVar[float] = 0.25
+
+    def value(self, y, f):
+        return y * jax.nn.softplus(-f) + (1 - y) * jax.nn.softplus(f)
+
+    def gradient(self, y, f):
+        return (1 - y) * jax.nn.sigmoid(f) - y * jax.nn.sigmoid(-f)
+
+    def hessian(self, y, f):
+        return jax.nn.sigmoid(f) * jax.nn.sigmoid(-f)
+
+    def conjugate(self, y, u):
+        # value is the negative entropy's partner: with v = u + y in [0, 1], ℓ* = v log v + (1 − v) log(1 − v)
+        v = u + y
+        inside = (v >= 0) & (v <= 1)
+        safe = jnp.clip(v, 0, 1)
+        return jnp.where(inside, jax.scipy.special.xlogy(safe, safe) + jax.scipy.special.xlog1py(1 - safe, -safe), jnp.inf)
+
+    def inverse_link(self, f):
+        return jax.nn.sigmoid(f)
+
+
+class Multinomial(Loss):
+    """``logsumexp(f) − f_y`` for one-hot rows `y` (n, k) and `f` (n, k), with the softmax link."""
+
+    curvature_bound: ClassVar[float] = 0.5
+
+    def value(self, y, f):
+        return jax.nn.logsumexp(f, axis=-1) - (y * f).sum(-1)
+
+    def gradient(self, y, f):
+        return jax.nn.softmax(f, axis=-1) - y
+
+    def hessian(self, y, f):
+        p = jax.nn.softmax(f, axis=-1)
+        return p[:, :, None] * (jnp.eye(p.shape[-1], dtype=p.dtype)[None] - p[:, None, :])
+
+    def conjugate(self, y, u):
+        v = u + y
+        tiny = jnp.finfo(v.dtype).eps * v.shape[-1]
+        inside = (v >= -tiny).all(-1) & (jnp.abs(v.sum(-1) - 1) <= 4 * tiny)
+        safe = jnp.clip(v, 0, 1)
+        return jnp.where(inside, jax.scipy.special.xlogy(safe, safe).sum(-1), jnp.inf)
+
+    def inverse_link(self, f):
+        return jax.nn.softmax(f, axis=-1)

@@ -1,0 +1,125 @@
+"""Descent on a smooth objective: the search along a direction, shared by every method that proposes one.
+
+The search is flattened into the outer loop: a step evaluates one point, and either accepts it and asks for the next
+direction, or shortens the step. So a step is always one pass over the data, in a compiled loop, streamed or in lanes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+
+from . import tree
+from .protocols import Objective, Solver
+from .solution import NONFINITE, STALLED
+
+__all__ = ["Descent", "Point"]
+
+SUFFICIENT_DECREASE = 1e-4
+# The gradient still falls for some steps after the value has reached its last digit.
+MAX_IDLE_STEPS = 20
+
+
+class Point(eqx.Module):
+    """Where the search stands.
+
+    Attributes
+    ----------
+    coef, gradient : (p,) or (p, k)
+        The accepted point.
+    value : scalar
+    direction : like coef
+    slope : scalar
+        ``gradient · direction`` < 0.
+    step_size : scalar
+        Of the trial ``coef + step_size · direction``.
+    n_idle : int32 scalar
+        Accepted points since the value last fell by more than its rounding error.
+    memory : pytree
+        What the method keeps to propose directions.
+    """
+
+    coef: Array
+    value: Array
+    gradient: Array
+    direction: Array
+    slope: Array
+    step_size: Array
+    n_idle: Array
+    memory: Any
+
+
+class Descent(Solver):
+    """A method that proposes descent directions, globalised by Armijo's rule.
+
+    A trial is accepted when ``F(b + t d) ≤ F(b) + 10⁻⁴ t gᵀd``, up to the rounding error of F; where F is flat to its
+    last digits, a slope that shrank in size decides instead (Hager and Zhang's approximate Wolfe condition).
+    Otherwise t is reset to the minimiser of the interpolating parabola, within [0.1, 0.5] t.
+
+    *Stops when* the largest entry of the gradient is at most ``tol`` in size.
+    """
+
+    needs: ClassVar = frozenset({"fold"})
+    certificate: ClassVar = "gradient norm"
+
+    def direction(self, objective: Objective, point: Point, accepted: Point, curvature: Any) -> tuple[Array, Any]:
+        """Direction and memory at `accepted`, the trial that follows `point`."""
+        raise NotImplementedError
+
+    def memory(self, problem: Any, params: Array) -> Any:
+        """Memory before the first step."""
+        return None
+
+    def init(self, problem, params, key=None):
+        one = jnp.ones((), params.dtype)
+        zero = jnp.zeros_like(params)
+        # with an infinite value the first trial, which is `params` itself, is accepted whatever it is
+        return Point(
+            params, one * jnp.inf, zero + jnp.inf, zero, one * 0, one, jnp.int32(0), self.memory(problem, params)
+        )
+
+    def ask(self, objective, state):
+        return objective.loss, state.coef + state.step_size * state.direction
+
+    def params(self, state):
+        return state.coef
+
+    def residual(self, state):
+        return jnp.abs(state.gradient).max()
+
+    def status(self, state):
+        tiny = state.step_size < jnp.finfo(state.coef.dtype).eps
+        flat = (state.slope >= 0) | (state.n_idle >= MAX_IDLE_STEPS)
+        lost = jnp.isinf(state.value) & (state.step_size < 1)
+        return jnp.where(lost, jnp.int32(NONFINITE), jnp.where(tiny | flat, jnp.int32(STALLED), jnp.int32(0)))
+
+    def tell(self, objective, state, answer):
+        value, gradient, curvature = answer
+        trial = state.coef + state.step_size * state.direction
+        value = value + objective.penalty.value(trial)
+        gradient = gradient + objective.penalty.smooth_gradient(trial)
+        slope = jnp.sum(gradient * state.direction)
+
+        known = jnp.isfinite(state.value)
+        before = jnp.where(known, state.value, 0)
+        noise = 4 * jnp.finfo(value.dtype).eps * jnp.abs(before)
+        armijo = value <= before + SUFFICIENT_DECREASE * state.step_size * state.slope
+        flat = (value <= before + noise) & (jnp.abs(slope) <= 0.9 * jnp.abs(state.slope))
+        accept = jnp.isfinite(value) & (armijo | flat | ~known)
+
+        n_idle = jnp.where(known & (value >= before - noise), state.n_idle + jnp.int32(1), jnp.int32(0))
+        one = jnp.ones_like(value)
+        at = Point(trial, value, gradient, state.direction, slope, one, n_idle, state.memory)
+        direction, memory = self.direction(objective, state, at, curvature)
+        new = Point(trial, value, gradient, direction, jnp.sum(gradient * direction), one, n_idle, memory)
+        return tree.where(accept, new, self._shorter(state, value))
+
+    def _shorter(self, state: Point, value: Array) -> Point:
+        t = state.step_size
+        bend = value - state.value - t * state.slope
+        minimiser = -0.5 * jnp.square(t) * state.slope / jnp.where(bend > 0, bend, 1)
+        t = jnp.where(bend > 0, jnp.clip(minimiser, 0.1 * t, 0.5 * t), 0.5 * t)
+        return eqx.tree_at(lambda s: s.step_size, state, t)

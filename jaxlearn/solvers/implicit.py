@@ -1,0 +1,142 @@
+"""Derivatives of a solution with respect to everything that defines its problem, from the optimality condition.
+
+At a solution, ``Φ(problem, b) = 0`` with Φ the gradient of the loss plus that of the penalty, on the support A that the
+l1 part leaves (all of it for smooth penalties), where signs do not change under a small perturbation. So ::
+
+    ∂b_A = −Φ_b(A, A)⁻¹ ∂Φ_A,      ∂b = 0 off A
+
+whatever algorithm found b: nothing is differentiated through a loop. The rule is linear in the perturbation, hence serves
+forward and reverse mode; being made of differentiable pieces, it may be differentiated again.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxlearn.linalg import cholesky
+from jaxlearn.objectives import NoPenalty
+
+from .newton import hessian
+from .protocols import Problem
+
+__all__ = ["attach_derivative"]
+
+# Largest Hessian that is formed.
+MAX_FACTOR = 4096
+
+
+def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None) -> Array:
+    """`coef`, unchanged, with the derivative it has as the solution of `problem`.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its array leaves are what is differentiated: X, y, weights, strengths.
+    coef : (p,) or (p, k)
+        A solution; its own derivative is ignored.
+    size : int, optional
+        For (p,) with an l1 penalty: at most this many coefficients are non-zero.
+
+    Returns
+    -------
+    Array
+        As `coef`. A solution on a streamed design is a constant.
+
+    Raises
+    ------
+    ValueError
+        When differentiated where the solution is not a differentiable function: no penalty and more coefficients than
+        samples; or under a mapped axis, whose collectives must not be differentiated.
+    """
+    if problem.design.on_host:  # read by a loop on the host, of which nothing is traced
+        return coef
+    return _attach(size, jax.tree.map(jnp.asarray, problem), lax.stop_gradient(coef))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _attach(size: int | None, problem: Problem, coef: Array) -> Array:
+    return coef
+
+
+@_attach.defjvp
+def _attach_jvp(size: int | None, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    problem, _ = primals
+    coef = _attach(size, *primals)
+    _refuse(problem)
+    _, change = jax.jvp(lambda problem: _optimality(problem, coef), (problem,), (tangents[0],))
+    if size is None or size >= coef.shape[0]:
+        return coef, -_solve_all(problem, coef, change)
+    columns = lax.top_k(jnp.abs(coef), size)[1]
+    active = coef[columns] != 0
+    step = cholesky.masked_solve(_curvature(problem, coef, columns), active, change[columns], refine=True)
+    return coef, jnp.zeros_like(coef).at[columns].set(-step, unique_indices=True)
+
+
+def _refuse(problem: Problem) -> None:
+    if problem.design.axis_name is not None:
+        raise ValueError(
+            "a fit with `axis_name` cannot be differentiated: collectives have no derivative of their own. "
+            "Differentiate outside the map: `jit` of the fit on a sharded array needs no axis name."
+        )
+    n_samples, n_features = problem.design.shape
+    if isinstance(problem.objective.penalty, NoPenalty) and n_features > n_samples:
+        raise ValueError(
+            f"a fit of {n_features} coefficients to {n_samples} samples without a penalty has no unique solution, "
+            "and so no derivative: give it a penalty, `L2(alpha)` with a small alpha for instance."
+        )
+
+
+def _optimality(problem: Problem, coef: Array) -> Array:
+    """Gradient of the loss and the penalty, with the signs of the solution."""
+    loss, penalty = problem.objective.loss, problem.objective.penalty
+    l1, l2 = penalty.strengths(coef)
+    gradient = problem.design.fold(_gradient, (loss, coef), problem.y, problem.sample_weight)
+    return gradient + l2 * coef + l1 * jnp.sign(coef)
+
+
+def _solve_all(problem: Problem, coef: Array, change: Array) -> Array:
+    """``Φ_b⁻¹ change`` over all coefficients: by one factor where the Hessian is small, else by conjugate gradients."""
+    loss, penalty = problem.objective.loss, problem.objective.penalty
+    l1, l2 = penalty.strengths(coef)
+    active = (coef != 0) | (l1 == 0)
+    if coef.size <= MAX_FACTOR and not problem.design.is_sparse:
+        matrix = problem.design.fold(_hessian, (loss, coef), problem.y, problem.sample_weight)
+        step = cholesky.masked_solve(matrix + jnp.diag(l2.T.ravel()), active.T.ravel(), change.T.ravel(), refine=True)
+        return step.reshape(coef.T.shape).T
+
+    def curved(v: Array) -> Array:
+        _, product = jax.jvp(lambda b: _optimality(problem, b), (coef,), (jnp.where(active, v, 0),))
+        return jnp.where(active, product, v)
+
+    def by_conjugate_gradients(matvec: Any, b: Array) -> Array:
+        return jax.scipy.sparse.linalg.cg(matvec, b, tol=float(jnp.finfo(b.dtype).eps) ** 0.75)[0]
+
+    return lax.custom_linear_solve(curved, jnp.where(active, change, 0), by_conjugate_gradients, symmetric=True)
+
+
+def _curvature(problem: Problem, coef: Array, columns: Array) -> Array:
+    l2 = problem.objective.penalty.strengths(coef)[1]
+    query = (problem.objective.loss, coef, columns)
+    return problem.design.fold(_column_hessian, query, problem.y, problem.sample_weight) + jnp.diag(l2[columns])
+
+
+def _gradient(query: Any, X: Any, y: Array, w: Array) -> Array:
+    loss, coef = query
+    slope = loss.gradient(y, X.matvec(coef))
+    return X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope)
+
+
+def _hessian(query: Any, X: Any, y: Array, w: Array) -> Array:
+    loss, coef = query
+    return hessian(loss, X, y, w, X.matvec(coef))
+
+
+def _column_hessian(query: Any, X: Any, y: Array, w: Array) -> Array:
+    loss, coef, columns = query
+    rows = X.take(columns)
+    return jnp.matmul(rows * (w * loss.hessian(y, X.matvec(coef)))[None], rows.T, precision=lax.Precision.HIGHEST)

@@ -1,0 +1,229 @@
+"""The path-following working-set method for the elastic net: one pass over X for each alpha, if all goes well."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array, lax
+
+from . import tree
+from .feature_sign import FeatureSign
+from .gap import dual_scale, duality_gap
+from .protocols import Problem, Solver
+from .quadratic import GramQuadratic, Quadratic
+from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, STALLED, Budget
+from .solve import solve
+
+__all__ = ["Path", "WorkingSetPath"]
+
+# The inner problem is solved to this share of the tolerance, so that the outer certificate is decided by the columns left out.
+INNER_SHARE = 0.1
+MAX_INNER_STEPS = 60
+# Passes without a better certificate after which an alpha is given up as at the floor of the precision.
+MAX_IDLE_PASSES = 8
+
+
+class Path(eqx.Module):
+    """Solutions along a grid of alphas.
+
+    Attributes
+    ----------
+    coef : (n_alphas, p)
+    gap : (n_alphas,)
+        Duality gaps, certified by a pass over X at `coef`.
+    n_steps : (n_alphas,)
+        Passes over X.
+    status : (n_alphas,)
+        Index into ``SENTENCES``; -1 where the path ended before.
+    """
+
+    coef: Array
+    gap: Array
+    n_steps: Array
+    status: Array
+
+
+class _State(eqx.Module):
+    coef: Array
+    columns: Array
+    index: Array
+    n_steps: Array
+    best_gap: Array
+    n_idle: Array
+    path: Path
+
+
+class WorkingSetPath(Solver):
+    """Feature-sign Newton on a working set of K columns, following a decreasing grid of alphas.
+
+    *Minimises*, for each alpha, ``½ Σ ω (y − X b)² + alpha (Σ l1 |b| + ½ Σ l2 b²)``, or the same over b ≥ 0.
+
+    *Step* one pass gives ``g = Xᵀ ω r − alpha l2 b`` and with it the certificate of this alpha and the working set of
+    the next problem: the support, then the columns nearest to violating ``|g_j| ≤ alpha l1_j``, those that the Gap Safe
+    sphere proves inactive excluded. The problem restricted to them is solved by ``FeatureSign`` on its Gram matrix,
+    warm-started: its first Newton step at a new alpha is the prediction of the path.
+
+    *Reads the data by* columns.
+
+    *Cost per step* one product ``r X`` (2 n p), one Gram matrix (K² n), a few Cholesky factors (K³/3 each).
+
+    *Stops when* every alpha has a duality gap of at most ``tol · Σ ω y²`` or has used `max_passes`; or when the support
+    outgrows the working set.
+
+    Parameters
+    ----------
+    alphas : (n_alphas,)
+        Decreasing.
+    l1, l2 : (p,)
+        Strengths per coordinate at alpha = 1.
+    tol : float
+        Share of ``Σ ω y²``.
+    max_passes : int
+        For each alpha.
+    size : int
+        K. With K = p nothing is selected and nothing overflows.
+    first : int
+        Index of the alpha to begin with, for a path resumed with a larger working set.
+    positive : bool
+
+    References
+    ----------
+    Massias, Gramfort, Salmon, "Celer", ICML 2018 (working sets); Ndiaye et al., "Gap Safe screening rules for sparsity
+    enforcing penalties", JMLR 2017; Larsson, Wallin, "The Hessian screening rule", NeurIPS 2022 (second-order warm
+    starts).
+    """
+
+    needs: ClassVar = frozenset({"columns"})
+    certificate: ClassVar = "duality gap"
+
+    alphas: Array
+    l1: Array
+    l2: Array
+    tol: Array
+    max_passes: Array
+    first: Array
+    size: int = eqx.field(static=True)
+    positive: bool = eqx.field(static=True, default=False)
+
+    def init(self, problem, params, key=None):
+        n_alphas, p = self.alphas.shape[0], params.shape[0]
+        zero = jnp.zeros(n_alphas, params.dtype)
+        path = Path(
+            jnp.zeros((n_alphas, p), params.dtype),
+            zero + jnp.inf,
+            jnp.zeros(n_alphas, jnp.int32),
+            jnp.full(n_alphas, -1, jnp.int32),
+        )
+        columns = self._largest(jnp.abs(params))
+        infinite = jnp.asarray(jnp.inf, params.dtype)
+        return _State(params, columns, self.first, jnp.int32(0), infinite, jnp.int32(0), path)
+
+    def ask(self, objective, state):
+        return None
+
+    def read(self, problem, query):
+        return problem.design
+
+    def params(self, state):
+        return state.path.coef
+
+    def residual(self, state):
+        """Largest gap of the path in units of its tolerance, once it is complete; infinite before."""
+        finished = state.index >= self.alphas.shape[0]
+        return jnp.where(finished, jnp.zeros_like(state.best_gap), jnp.inf)
+
+    def status(self, state):
+        last = state.path.status[jnp.maximum(state.index - 1, 0)]
+        return jnp.where((state.index > 0) & (last == OVERFLOW), jnp.int32(OVERFLOW), jnp.int32(0))
+
+    def _largest(self, score: Array) -> Array:
+        if self.size == score.shape[0]:
+            return jnp.arange(self.size, dtype=jnp.int32)
+        return lax.top_k(score, self.size)[1].astype(jnp.int32)
+
+    def tell(self, objective, state, answer):
+        quadratic: Quadratic = answer
+        columns, coef = state.columns, state.coef
+        smooth, energy = quadratic.correlations(quadratic.start(columns, coef[columns]))
+        alpha = self.alphas[jnp.minimum(state.index, self.alphas.shape[0] - 1)]
+        strengths = alpha * self.l1, alpha * self.l2
+        gap = duality_gap(coef, smooth - strengths[1] * coef, energy, strengths, self.positive)
+        state = self._record(state, gap, self.tol * quadratic.energy)
+        return lax.cond(
+            self._over(state),
+            lambda: state,
+            lambda: self._improve(quadratic, state, smooth, energy),
+        )
+
+    def _over(self, state: _State) -> Array:
+        return (state.index >= self.alphas.shape[0]) | (self.status(state) > 0)
+
+    def _record(self, state: _State, gap: Array, tol: Array) -> _State:
+        """Count the pass; write down an alpha that is done and go to the next."""
+        n_steps = state.n_steps + jnp.int32(1)
+        improved = gap < 0.9 * state.best_gap
+        n_idle = jnp.where(improved, jnp.int32(0), state.n_idle + jnp.int32(1))
+        full = jnp.bool_(False)
+        if self.size < state.coef.shape[0]:
+            # a support that fills the set leaves no room for the columns that violate
+            full = (state.coef != 0).sum() >= self.size
+        status = jnp.where(
+            gap <= tol,
+            jnp.int32(CONVERGED),
+            jnp.where(
+                full,
+                jnp.int32(OVERFLOW),
+                jnp.where(n_steps >= self.max_passes, jnp.int32(MAX_STEPS), jnp.int32(STALLED)),
+            ),
+        )
+        status = jnp.where(jnp.isnan(gap), jnp.int32(NONFINITE), status)
+        done = (gap <= tol) | jnp.isnan(gap) | full | (n_steps >= self.max_passes) | (n_idle >= MAX_IDLE_PASSES)
+        at, path = state.index, state.path
+        written = Path(
+            path.coef.at[at].set(state.coef),
+            path.gap.at[at].set(gap),
+            path.n_steps.at[at].set(n_steps),
+            path.status.at[at].set(status),
+        )
+        fresh = jnp.asarray(jnp.inf, gap.dtype)
+        following = _State(
+            state.coef, state.columns, at + jnp.int32(1), jnp.int32(0), fresh, jnp.int32(0), written
+        )
+        same = eqx.tree_at(
+            lambda s: (s.n_steps, s.best_gap, s.n_idle), state, (n_steps, jnp.minimum(gap, state.best_gap), n_idle)
+        )
+        return tree.where(done, following, same)
+
+    def _improve(self, quadratic: Quadratic, state: _State, smooth: Array, energy: Array) -> _State:
+        alpha = self.alphas[state.index]
+        l1, l2 = alpha * self.l1, alpha * self.l2
+        columns = self._select(quadratic, (state.coef, smooth - l2 * state.coef, energy), (l1, l2))
+        gram, start = quadratic.gram(columns), state.coef[columns]
+        correlation = smooth[columns] + jnp.matmul(gram, start, precision=lax.Precision.HIGHEST)
+        inner = GramQuadratic(correlation, quadratic.energy, jnp.diagonal(gram), gram)
+        solution = solve(
+            Problem(None, inner, None, None),  # type: ignore[arg-type]
+            FeatureSign(l1[columns], l2[columns], self.positive),
+            start,
+            budget=Budget(INNER_SHARE * self.tol * quadratic.energy, MAX_INNER_STEPS),
+        )
+        coef = jnp.zeros_like(state.coef).at[columns].set(solution.params)
+        return eqx.tree_at(lambda s: (s.coef, s.columns), state, (coef, columns))
+
+    def _select(self, quadratic: Quadratic, at: tuple[Array, Array, Array], strengths: tuple[Array, Array]) -> Array:
+        (coef, g, energy), (l1, l2) = at, strengths
+        if self.size == coef.shape[0]:
+            return jnp.arange(self.size, dtype=jnp.int32)
+        push = g if self.positive else jnp.abs(g)
+        norm = jnp.sqrt(quadratic.squares + l2)
+        score = jnp.where(norm > 0, (push - l1) / jnp.where(norm > 0, norm, 1), -jnp.inf)
+        # Gap Safe: no optimal dual point within the sphere of radius √(2 gap) reaches the bound of a screened column
+        gap = duality_gap(coef, g, energy, strengths, self.positive)
+        s = dual_scale(g, l1, self.positive)
+        screened = s * push + norm * jnp.sqrt(2 * gap) < l1
+        score = jnp.where(screened, -jnp.finfo(score.dtype).max, score)
+        return self._largest(jnp.where(coef != 0, jnp.inf, score))
+
+

@@ -1,0 +1,95 @@
+"""What every test runs under: eight simulated devices, strict ranks, a compile cache that outlives the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+assert "jax" not in sys.modules, "JAX reads these when it is imported"
+for name, value in {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_NUM_CPU_DEVICES": "8",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "MPLBACKEND": "Agg",
+}.items():
+    os.environ.setdefault(name, value)
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+DATA = Path(os.environ.get("JAXLEARN_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not DATA.is_dir():
+        terminalreporter.write_line("JAXLEARN_DATA names no folder: only data bundled with scikit-learn was used")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path | None:
+    """The folder of real data, or None: then a test falls back on a bundled set, or skips."""
+    return DATA if DATA.is_dir() else None
+
+
+@pytest.fixture
+def x64():
+    """JAX in double precision."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(params=["float32", "float64"])
+def data_dtype(request) -> np.dtype:
+    """Both dtypes of the data, JAX left alone: for estimators, which choose the precision themselves."""
+    return np.dtype(request.param)
+
+
+@pytest.fixture
+def dtype(data_dtype):
+    """Both dtypes of the data, JAX in that precision: for the functional core."""
+    with jax.enable_x64(data_dtype == np.float64):
+        yield data_dtype
+
+
+class CountCompiles:
+    """The programs that JAX compiled inside the ``with``; one read from the persistent cache counts as well.
+
+    ``count`` is their number, ``names`` says which, ``misses`` is how many the persistent cache did not have.
+    """
+
+    def __init__(self):
+        self.names: list[str] = []
+        self.misses = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    def _compiled(self, event, duration, **metadata):
+        if event == "/jax/core/compile/backend_compile_duration":
+            self.names.append(metadata.get("fun_name", "?"))
+
+    def _missed(self, event, **metadata):
+        self.misses += event == "/jax/compilation_cache/cache_misses"
+
+    def __enter__(self):
+        jax.monitoring.register_event_duration_secs_listener(self._compiled)
+        jax.monitoring.register_event_listener(self._missed)
+        return self
+
+    def __exit__(self, *exception):
+        jax.monitoring.unregister_event_duration_listener(self._compiled)
+        jax.monitoring.unregister_event_listener(self._missed)
+
+
+@pytest.fixture
+def count_compiles() -> type[CountCompiles]:
+    """``with count_compiles() as compiled: ...`` and then ``assert compiled.count == 1, compiled.names``."""
+    return CountCompiles

@@ -1,0 +1,70 @@
+"""Losses: derivatives against autodiff and finite differences, conjugates against their definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from jaxlearn.objectives import Logistic, Multinomial, Squared
+
+SCALAR = [(Squared(), [-2.0, 0.5, 3.0]), (Logistic(), [0.0, 1.0, 0.3])]
+
+
+@pytest.mark.parametrize(("loss", "targets"), SCALAR)
+def test_derivatives_are_those_of_the_value(loss, targets, x64):
+    f = jnp.linspace(-4.0, 4.0, 9)
+    for target in targets:
+        y = jnp.full_like(f, target)
+        gradient = jax.vmap(jax.grad(lambda f, y: loss.value(y, f)))(f, y)
+        curvature = jax.vmap(jax.grad(jax.grad(lambda f, y: loss.value(y, f))))(f, y)
+        np.testing.assert_allclose(loss.gradient(y, f), gradient, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(loss.hessian(y, f), curvature, rtol=1e-10, atol=1e-14)
+        assert (loss.hessian(y, f) <= loss.curvature_bound).all()
+
+
+@pytest.mark.parametrize(("loss", "targets"), SCALAR)
+def test_conjugate_is_the_supremum(loss, targets, x64):
+    for target in targets:
+        y = jnp.asarray(target)
+        for f in (-1.5, 0.2, 2.0):
+            u = float(loss.gradient(y, jnp.asarray(f)))  # inside the domain, where the supremum is attained
+            best = minimize_scalar(lambda f, u=u, y=y: float(loss.value(y, jnp.asarray(f))) - u * f, bounds=(-9, 9), method="bounded")
+            np.testing.assert_allclose(float(loss.conjugate(y, jnp.asarray(u))), -best.fun, atol=1e-8)
+
+
+def test_fenchel_young_is_an_equality_at_the_gradient(dtype):
+    tol = 32 * np.finfo(dtype).eps
+    f = jnp.asarray(np.linspace(-5, 5, 12).reshape(4, 3), dtype)
+    y = jnp.eye(3, dtype=dtype)[jnp.array([0, 1, 2, 1])]
+    u = Multinomial().gradient(y, f)
+    np.testing.assert_allclose(Multinomial().value(y, f) + Multinomial().conjugate(y, u), (u * f).sum(-1), atol=10 * tol)
+    for loss in (Squared(), Logistic()):
+        u = loss.gradient(y, f)
+        np.testing.assert_allclose(loss.value(y, f) + loss.conjugate(y, u), u * f, atol=30 * tol)
+
+
+def test_multinomial_hessian(x64):
+    f, y = jnp.array([0.3, -1.0, 2.0]), jnp.array([0.0, 0.0, 1.0])
+    expected = jax.hessian(lambda f: Multinomial().value(y[None], f[None])[0])(f)
+    np.testing.assert_allclose(Multinomial().hessian(y[None], f[None])[0], expected, atol=1e-14)
+    assert np.linalg.eigvalsh(expected).max() <= Multinomial.curvature_bound
+
+
+@pytest.mark.parametrize("f", [-200.0, 200.0])
+def test_logistic_keeps_its_digits_far_out(f, dtype):
+    """At |f| = 200 the textbook 1 − σ(f) is zero or one; the derivative on the wrong side is one to the last bit."""
+    f = jnp.asarray(f, dtype)
+    y = jnp.asarray(f < 0, dtype)
+    loss = Logistic()
+    np.testing.assert_allclose(loss.value(y, f), abs(f))
+    np.testing.assert_allclose(loss.gradient(y, f), np.sign(f))
+    assert 0 <= loss.value(1 - y, f) < 1e-80 or dtype == np.float32
+    assert loss.conjugate(y, jnp.asarray(3.0, dtype)) == np.inf
+
+
+def test_inverse_links(dtype):
+    f = jnp.asarray([[0.0, 1.0, -1.0]], dtype)
+    np.testing.assert_allclose(Multinomial().inverse_link(f).sum(-1), 1, rtol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(Logistic().inverse_link(f[0, :1]), 0.5)
+    np.testing.assert_array_equal(Squared().inverse_link(f), f)
