@@ -102,7 +102,7 @@ class Runner:
     def _untried(self):
         grid = [10.0**-k for k in range(1, 16)] if self.row.iterative else [None]
         tried = {t.tol for t in self.trials}
-        floor = np.finfo(self.row.dtype).eps
+        floor = np.finfo(self.row.dtype).eps / 2
         return [tol for tol in grid if tol not in tried and (tol is None or tol >= floor)]
 
     @cached_property

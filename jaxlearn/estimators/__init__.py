@@ -1,2 +1,3 @@
-"""tmp"""
-__all__=[]
+"""The stateful face: scikit-learn's estimators over the pure functions of ``jaxlearn.models``."""
+
+__all__: list[str] = []

@@ -101,11 +101,11 @@ def warn_unless_converged(
         return
     worst = np.flatnonzero(failed)[np.argmax(np.nan_to_num(residual[failed], nan=np.inf))]
     name = estimator if isinstance(estimator, str) else type(estimator).__name__
-    which = "" if status.size == 1 else f" in {failed.sum()} of {status.size} fits, the worst of which is:"
+    which = ":" if status.size == 1 else f" in {failed.sum()} of {status.size} fits; the worst has a"
     steps = np.broadcast_to(n_steps, status.shape)[worst]
     warnings.warn(
-        f"{name} did not converge{which} {certificate} {residual[worst]:.3g}, tolerance {float(tol):.3g} (relative "
-        f"where the documentation of `tol` says so), after {steps} steps. {SENTENCES[status[worst]]} "
+        f"{name} did not converge{which} {certificate} {residual[worst]:.3g}, tolerance {float(tol):.3g} (in the "
+        f"units that `tol` is documented in), after {steps} steps. {SENTENCES[status[worst]]} "
         f"{_remedy(status[worst], dtype)}",
         ConvergenceWarning,
         stacklevel=4,
@@ -118,7 +118,8 @@ def _remedy(status: int, dtype: Any) -> str:
     if status == STALLED:
         return "Raise `tol`, or scale the features: they may differ by many orders of magnitude."
     if status == MAX_STEPS:
-        return "Raise `max_iter`, or scale the features to a common variance."
+        more = ", or fit in float64" if dtype == np.float32 else ""
+        return f"Raise `max_iter`, or scale the features to a common variance{more}."
     return "The data may contain large values and need to be scaled."
 
 

@@ -106,7 +106,12 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, LinearRegressor):
     def _model(self, data: Data) -> GLM:
         tol, max_steps = number(self.tol, data.dtype), np.int32(max(1000, 10 * data.n_features))
         if self.positive:
-            return GLM(penalty=L1(number(0, data.dtype), positive=True), tol=tol, max_steps=max_steps, fit_intercept=self.fit_intercept)
+            return GLM(
+                penalty=L1(number(0, data.dtype), positive=True),
+                tol=tol,
+                max_steps=max_steps,
+                fit_intercept=self.fit_intercept,
+            )
         solver = "conjugate_gradient" if data.is_sparse else "least_squares"
         return GLM(tol=tol, max_steps=max_steps, fit_intercept=self.fit_intercept, solver=solver)
 

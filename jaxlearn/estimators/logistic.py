@@ -181,7 +181,9 @@ class LogisticRegression(LinearClassifier):
                 "not support yet: use l1_ratio=0, or C=inf for no penalty."
             )
         if self.dual:
-            raise ValueError("dual=True is not supported: LogisticRegression solves the primal problem; use dual=False.")
+            raise ValueError(
+                "dual=True is not supported: LogisticRegression solves the primal problem; use dual=False."
+            )
         if self.intercept_scaling != 1:
             raise ValueError(
                 f"intercept_scaling={self.intercept_scaling} is not supported: it scales liblinear's penalty on the "

@@ -70,7 +70,11 @@ def logistic(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Fitted
 
 def _weight_misclassified(fitted: FittedGLM, X: Any, y: Array, w: Array) -> Array:
     f = glm.linear_predictor(fitted, X)
-    right = (2 * y - 1) * f > 0 if f.ndim == 1 else (jnp.where(y > 0, f, jnp.inf).min(1) > jnp.where(y > 0, -jnp.inf, f).max(1))
+    right = (
+        (2 * y - 1) * f > 0
+        if f.ndim == 1
+        else (jnp.where(y > 0, f, jnp.inf).min(1) > jnp.where(y > 0, -jnp.inf, f).max(1))
+    )
     return jnp.where(right, 0, w).sum()
 
 

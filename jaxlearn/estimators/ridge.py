@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.preprocessing import LabelBinarizer
@@ -80,7 +78,9 @@ class _RidgeModel(LinearModel):
         # ‖y − X w‖² + alpha ‖w‖², weighted, in units of twice the total weight
         alpha = number(self._alpha(data) / data.total_weight, data.dtype)
         if SOLVERS.get(self.solver) == "lbfgs" and data.y.ndim > 1:
-            alpha = np.broadcast_to(alpha, data.y.shape[1:])  # targets share nothing but X: one step size would couple them
+            alpha = np.broadcast_to(
+                alpha, data.y.shape[1:]
+            )  # targets share nothing but X: one step size would couple them
         penalty = ElasticNetPenalty(alpha, number(0, data.dtype), True) if self.positive else L2(alpha)
         return GLM(
             penalty=penalty,
@@ -233,7 +233,10 @@ class RidgeClassifier(LinearClassifier, _RidgeModel):
     0.96
     """
 
-    _parameter_constraints: dict = {**_RidgeModel._parameter_constraints, "class_weight": [dict, ONE_OF("balanced"), None]}
+    _parameter_constraints: dict = {
+        **_RidgeModel._parameter_constraints,
+        "class_weight": [dict, ONE_OF("balanced"), None],
+    }
 
     def __init__(
         self,

@@ -10,7 +10,13 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch, check_scalar
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, _raise_for_params, _routing_enabled, process_routing
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
 
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2
@@ -185,7 +191,9 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
 
     def _choose_by_folds(self, data: Data, X: Any, y: Any, alphas: np.ndarray, routed: Any) -> None:
         if data.mesh is not None:
-            raise ValueError("RidgeCV takes rows over several devices only with cv=None: a scorer needs rows on the host.")
+            raise ValueError(
+                "RidgeCV takes rows over several devices only with cv=None: a scorer needs rows on the host."
+            )
         folds = list(check_cv(self.cv).split(X, y, **routed.splitter.split))
         train, _ = fold_weights(folds, data.sample_weight, data.n_samples)
         model = GLM(penalty=L2(number(0, data.dtype)), fit_intercept=self.fit_intercept)
@@ -194,7 +202,9 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
         X = X.tocsr() if data.is_sparse else np.asarray(X)
         scorer, scores = self._scorer(), []
         for fold, (_, test) in enumerate(folds):
-            params = {k: np.asarray(v)[test] if np.shape(v)[:1] == y.shape[:1] else v for k, v in routed.scorer.score.items()}
+            params = {
+                k: np.asarray(v)[test] if np.shape(v)[:1] == y.shape[:1] else v for k, v in routed.scorer.score.items()
+            }
             fits = [self._fitted(data, found.coef[fold, i], found.intercept[fold, i]) for i in range(len(alphas))]
             scores.append([scorer(ridge, X[test], y[test], **params) for ridge in fits])
         means = np.mean(scores, axis=0)

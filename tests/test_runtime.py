@@ -1,0 +1,56 @@
+"""The process: the one flag set at import, the compile cache, and what a second process compiles."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+FIT = """
+import sys, numpy as np, jax
+import jaxlearn
+from jaxlearn.linear_model import Lasso, Ridge
+misses = []
+jax.monitoring.register_event_listener(lambda event, **_: misses.append(event) if event.endswith("cache_misses") else None)
+jaxlearn.enable_compile_cache(sys.argv[1])
+X = np.random.default_rng(0).standard_normal((60, 5))
+Lasso(0.1).fit(X, X[:, 0])
+Ridge(0.1).fit(X, X[:, 0])
+print(len(misses))
+"""
+
+
+def run(code, *arguments, **env):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMPILATION", "JAX_PERSISTENT", "XLA_FLAGS"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment | env, capture_output=True, text=True, timeout=280, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    assert int(run(FIT, str(tmp_path))) > 0
+    assert int(run(FIT, str(tmp_path))) == 0
+
+
+FLAGS = "import jaxlearn, os; print(os.environ.get('XLA_FLAGS', ''))"
+
+
+@pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="JAX folds small loops by itself")
+def test_the_flag_is_added_to_those_that_are_set():
+    assert "small_while_loop" in run(FLAGS)
+    assert "--xla_cpu_enable_fast_math=false " in run(FLAGS, XLA_FLAGS="--xla_cpu_enable_fast_math=false")
+
+
+def test_the_flag_can_be_declined():
+    assert "small_while_loop" not in run(FLAGS, JAXLEARN_XLA_TUNE="0")
+    own = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1024"
+    assert run(FLAGS, XLA_FLAGS=own) == own
+
+
+def test_the_cache_is_private(tmp_path):
+    code = "import jaxlearn, sys; print(jaxlearn.enable_compile_cache(sys.argv[1]))"
+    folder = tmp_path / "programs"
+    assert run(code, str(folder)) == str(folder)
+    assert folder.stat().st_mode & 0o077 == 0
