@@ -7,7 +7,6 @@ import itertools
 import pytest
 
 from .data import size
-from .race import race
 from .workloads import WORKLOADS
 
 
@@ -38,14 +37,9 @@ def cases():
 
 
 @pytest.mark.parametrize(("workload", "target", "row"), list(cases()))
-def test_row(workload, target, row, results, benchmark):
-    if workload.name not in results:
-        results[workload.name] = race(workload)
-    record = next(
-        r
-        for r in results[workload.name]
-        if (r["target"], r["library"], r["dtype"]) == (target, row.library, row.dtype)
-    )
+def test_row(workload, target, row, records, benchmark):
+    key = target, row.library, row.dtype
+    record = next(r for r in records(workload.name) if (r["target"], r["library"], r["dtype"]) == key)
     if not record["reached"]:
         missed = record["error"] or f"missed: gap {record['gap']} at tol={record['tol']}, target {target:.0e}"
         # a peer's miss is a line in the table, ours in double precision is a fault

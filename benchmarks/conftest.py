@@ -1,18 +1,30 @@
-"""Benchmarks under pytest: the results are written when the session ends, one file for each race that was run."""
+"""Benchmarks under pytest: a race is run when its first row is asked for, and its results are written at once."""
 
 from __future__ import annotations
+
+from functools import cache
 
 import pytest
 
 from . import report
+from .race import race
+from .workloads import WORKLOADS
 
 
 @pytest.fixture(scope="session")
-def results():
-    """Records by workload, of the races of this session."""
-    held: dict[str, list[dict]] = {}
-    yield held
-    for records in held.values():
-        report.save(records)
-    if held:
-        print(f"\n{report.render()}")
+def records():
+    """The records of a workload, by its name."""
+
+    @cache
+    def run(name):
+        found = race(WORKLOADS[name])
+        report.save(found)
+        return found
+
+    yield run
+    if run.cache_info().currsize:
+        report.render()
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"results: {report.folder()}")

@@ -26,7 +26,9 @@ from .workloads import WORKLOADS, Answer, Row, Workload
 __all__ = ["Runner", "race"]
 
 REPETITIONS = 5
-PATIENCE = 60.0  # seconds: after a fit that took longer, a tolerance is not tightened further
+PATIENCE = {"full": 300.0}.get(
+    data.size(), 30.0
+)  # seconds: after a fit that took longer, a tolerance is not tightened further
 
 
 class CountCompiles:
@@ -87,7 +89,7 @@ class Runner:
         return Trial(tol, gap if np.isfinite(gap) else np.inf, seconds, answer)
 
     def search(self, target: float) -> Trial:
-        """The loosest tolerance of 1e-1, 1e-2, …, not below the rounding of the dtype, whose answer reaches `target`.
+        """The loosest tolerance of 1e-3, 1e-4, …, not below the rounding of the dtype, whose answer reaches `target`.
 
         Where none does, the best answer: its gap is larger than `target`.
         """
@@ -100,7 +102,7 @@ class Runner:
         return reached or min(self.trials, key=lambda t: t.gap)
 
     def _untried(self):
-        grid = [10.0**-k for k in range(1, 16)] if self.row.iterative else [None]
+        grid = [float(f"1e-{k}") for k in range(3, 16)] if self.row.iterative else [None]
         tried = {t.tol for t in self.trials}
         floor = np.finfo(self.row.dtype).eps / 2
         return [tol for tol in grid if tol not in tried and (tol is None or tol >= floor)]
@@ -109,7 +111,16 @@ class Runner:
     def cold(self) -> dict:
         """Seconds of the first fit in a fresh process, imports and data apart, and the programs it compiled."""
         tol = self.trials[-1].tol
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.race", self.workload.name, self.row.name, repr(tol)]
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "benchmarks.race",
+            self.workload.name,
+            self.row.name,
+            repr(tol),
+        ]
         environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         root = Path(__file__).resolve().parents[1]
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)

@@ -13,25 +13,27 @@ from pathlib import Path
 
 from . import data
 
-__all__ = ["render", "save"]
+__all__ = ["folder", "render", "save"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ["jaxlearn", "jax", "jaxlib", "numpy", "scipy", "scikit-learn", "celer"]
 COLORS = {"jaxlearn": "#c4441c", "scikit-learn": "#2a6fb0", "celer": "#3a8f5c"}
 
 
-def _folder() -> Path:
+def folder() -> Path:
     """Tiny runs prove nothing, and are kept apart."""
-    default = tempfile.gettempdir() + "/jaxlearn-bench-tiny" if data.size() == "tiny" else ROOT / "benchmarks" / "results"
-    folder = Path(os.environ.get("JAXLEARN_BENCH_RESULTS", default))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    default = (
+        tempfile.gettempdir() + "/jaxlearn-bench-tiny" if data.size() == "tiny" else ROOT / "benchmarks" / "results"
+    )
+    path = Path(os.environ.get("JAXLEARN_BENCH_RESULTS", default))
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def save(records: list[dict]) -> None:
     """Write one race, with where and by what it was run."""
     content = {"run": _circumstances(), "rows": records}
-    (_folder() / f"{records[0]['workload']}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder() / f"{records[0]['workload']}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _circumstances() -> dict:
@@ -48,7 +50,9 @@ def _circumstances() -> dict:
         "load": round(os.getloadavg()[0], 1),
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
-        "threads": {k: v for k, v in os.environ.items() if k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")},
+        "threads": {
+            k: v for k, v in os.environ.items() if k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")
+        },
         "versions": {name: version(name) for name in PACKAGES},
     }
 
@@ -62,17 +66,17 @@ def render() -> Path:
     """Write README.md and results.png beside the results, and say where."""
     from .workloads import WORKLOADS
 
-    folder = _folder()
-    files = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    here = folder()
+    files = {path.stem: json.loads(path.read_text()) for path in here.glob("*.json")}
     races = [files[name] for name in WORKLOADS if name in files]
     groups = [
         (race["run"], [r for r in race["rows"] if r["target"] == target])
         for race in races
         for target in sorted({r["target"] for r in race["rows"]}, reverse=True)
     ]
-    (folder / "README.md").write_text(_page(groups))
-    _figure([rows for _, rows in groups], folder / "results.png")
-    return folder / "README.md"
+    (here / "README.md").write_text(_page(groups))
+    _figure([rows for _, rows in groups], here / "results.png")
+    return here / "README.md"
 
 
 def _page(groups: list[tuple[dict, list[dict]]]) -> str:
@@ -83,7 +87,7 @@ def _page(groups: list[tuple[dict, list[dict]]]) -> str:
         "large ones as well.",
         "",
         "Each row's answer is judged by one external evaluator in float64 (`benchmarks/evaluate.py`): its *gap* is the worst",
-        "of a grid, in units of the empty model's objective. *tol* is the loosest of 1e-1, 1e-2, … at which the row reaches",
+        "of a grid, in units of the empty model's objective. *tol* is the loosest of 1e-3, 1e-4, … at which the row reaches",
         f"the target. Times are the median and the minimum of {_repetitions(groups)} fits in one process, the rows in turn,",
         "NumPy arrays in and out. *Cold* is the first fit of a fresh process, compilation included and imports not. A row that",
         "misses the target has no time; in brackets is how long its best attempt took (*failed* raised an error). *vs scikit-learn* is the median of",
@@ -135,7 +139,7 @@ def _table(run: dict, rows: list[dict]) -> list[str]:
 
 
 def _short(number: float | None) -> str:
-    return "–" if number is None else f"{number:.0e}" if number in (10.0**-k for k in range(20)) else f"{number:.1e}"
+    return "–" if number is None else f"{number:.1e}".replace(".0e", "e")
 
 
 def _time(seconds: float | None) -> str:
@@ -143,7 +147,11 @@ def _time(seconds: float | None) -> str:
 
 
 def _ratio(row: dict, rows: list[dict]) -> str:
-    peers = [r["median"] for r in rows if r["library"].startswith("scikit-learn") and r["dtype"] == row["dtype"] and r["reached"]]
+    peers = [
+        r["median"]
+        for r in rows
+        if r["library"].startswith("scikit-learn") and r["dtype"] == row["dtype"] and r["reached"]
+    ]
     if not row["reached"] or row["library"].startswith("scikit-learn") or not peers:
         return "–"
     return f"{min(peers) / row['median']:.2g} ×"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.evaluate import Logistic, Ridge, elastic_net_gap, elastic_net_null
 from sklearn import linear_model
+
+from benchmarks.evaluate import Logistic, Ridge, elastic_net_gap, elastic_net_null
 
 
 @pytest.fixture

@@ -22,9 +22,16 @@ print(len(misses))
 
 
 def run(code, *arguments, **env):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMPILATION", "JAX_PERSISTENT", "XLA_FLAGS"))}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMPILATION", "JAX_PERSISTENT", "XLA_FLAGS"))
+    }
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment | env, capture_output=True, text=True, timeout=280, check=True
+        [sys.executable, "-c", code, *arguments],
+        env=environment | env,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=True,
     )
     return done.stdout.strip()
 

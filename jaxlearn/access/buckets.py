@@ -34,7 +34,7 @@ def row_bucket(n_samples: int) -> int:
     if n_samples <= SMALL:
         return _up(max(n_samples, 1), 8 if n_samples <= SMALL // 2 else SMALL // 16)
     step = math.ceil(PER_DECADE * math.log10(n_samples / ANCHOR))
-    # rounding to fours may have left room in the size below, and rounding errors of the logarithm may ask for the one above
+    # rounding to fours may have left room in the size below, and that of the logarithm may ask for the one above
     return min(size for j in (step - 1, step, step + 1) if (size := _size(j)) >= n_samples)
 
 

@@ -1,3 +1,3 @@
 """The stateful face: scikit-learn's estimators over the pure functions of ``jaxlearn.models``."""
 
-__all__: list[str] = []
+__all__ = []

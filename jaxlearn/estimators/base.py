@@ -1,4 +1,4 @@
-"""What every estimator does: run a program in the precision of the data, adopt its result, say how it ended, predict."""
+"""What every estimator does: run a program in the precision of the data, adopt its result, warn, predict."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class LinearModel(BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def _adopt(self, fitted: Any, data: Data, tol: Any) -> LinearModel:
+    def _adopt(self, fitted: Any, data: Data, tol: Any) -> Any:
         """Copy a fit to NumPy attributes, targets first; warn where it stopped short."""
         self.coef_ = np.array(np.asarray(fitted.coef).T)
         shape = (1,) if data.is_column else np.shape(fitted.intercept)
@@ -193,6 +193,8 @@ class LinearRegressor(LinearModel):
 
 class LinearClassifier(ClassifierMixin, LinearModel):
     """A classifier with one linear predictor for each class, or one for two classes."""
+
+    classes_: np.ndarray
 
     def decision_function(self, X):
         """Signed distances to the hyperplanes, up to the length of their normals.

@@ -60,4 +60,5 @@ class SplitterRouting:
         routed = {}
         if _routing_enabled():
             routed = process_routing(self, "fit", sample_weight=sample_weight, **params).splitter.split
-        return list(check_cv(self.cv).split(X, y, **routed))
+        splitter: Any = check_cv(self.cv)
+        return list(splitter.split(X, y, **routed))

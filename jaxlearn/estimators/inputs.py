@@ -1,4 +1,4 @@
-"""From what a user passes to what a compiled program takes: validation in scikit-learn's words, then padding and placement."""
+"""From what a user passes to what a compiled program takes: validation, then padding and placement."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def read(
         X, y = validate_data(
             estimator,
             X,
-            np.asarray(y) if isinstance(y, jax.Array) else y,
+            np.asarray(y) if isinstance(y, jax.Array) else y,  # pyright: ignore
             accept_sparse=SPARSE,
             dtype=FLOATS,
             multi_output=multi_output,
@@ -107,7 +107,7 @@ def read(
 def _target(estimator: Any, y: Any, multi_output: bool, y_numeric: bool) -> np.ndarray:
     if y is None:
         raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
-    y = check_array(np.asarray(y), ensure_2d=False, dtype="numeric" if y_numeric else None, input_name="y")
+    y = check_array(np.asarray(y), ensure_2d=False, dtype="numeric" if y_numeric else None, input_name="y")  # pyright: ignore
     return y if multi_output else column_or_1d(y, warn=True)
 
 
@@ -164,7 +164,7 @@ def place(X: Any, y: np.ndarray, sample_weight: np.ndarray) -> Data:
 
 
 def repeated(rows: np.ndarray, n_rows: int) -> np.ndarray:
-    """Rows repeated cyclically up to `n_rows`: those that are added look like the data, whose shift they take part in."""
+    """Rows repeated cyclically up to `n_rows`: those added look like the data, in whose unweighted mean they count."""
     n_samples = len(rows)
     if n_rows == n_samples:
         return rows
@@ -196,7 +196,7 @@ def _device_array(estimator: Any, X: jax.Array, *, reset: bool) -> jax.Array:
             )
     if jnp.issubdtype(X.dtype, jnp.complexfloating):
         raise ValueError(f"Complex data not supported\narray of shape {X.shape}.")
-    validate_data(estimator, X, y="no_validation", skip_check_array=True, reset=reset)
+    validate_data(estimator, X, y="no_validation", skip_check_array=True, reset=reset)  # pyright: ignore
     exact = X.dtype.kind in "biu"
     with jax.enable_x64(exact or X.dtype == np.float64):
         X = X if X.dtype in FLOATS else X.astype(np.float64 if exact else np.float32)

@@ -198,7 +198,10 @@ class ElasticNet(MultiOutputMixin, RegressorMixin, LinearRegressor):
         """Without an l1 part: the penalty that remains, in a closed form."""
         if self.positive or self.selection == "random" or (self.alpha > 0 and self.l1_ratio > 0):
             return None
-        return GLM(penalty=L2(model.penalty.alpha) if self.alpha > 0 else NoPenalty(), fit_intercept=self.fit_intercept)
+        return GLM(
+            penalty=L2(number(self.alpha, np.asarray(model.tol).dtype)) if self.alpha > 0 else NoPenalty(),
+            fit_intercept=self.fit_intercept,
+        )
 
     @property
     def sparse_coef_(self):

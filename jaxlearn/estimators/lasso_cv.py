@@ -40,8 +40,8 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
     precompute : "auto" or bool, default="auto"
-        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix is
-        refused.
+        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix
+        is refused.
     max_iter : int, default=1000
         Largest number of passes over the data, for each strength.
     tol : float, default=1e-4
@@ -120,7 +120,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
     ):
         self.l1_ratio = l1_ratio
         self.eps = eps
-        self.alphas = alphas
+        self.alphas: Any = alphas
         self.fit_intercept = fit_intercept
         self.precompute = precompute
         self.max_iter = max_iter
@@ -177,7 +177,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
 
     def _alphas(self, data: Data, l1_ratio: float) -> np.ndarray:
         if isinstance(self.alphas, Integral):
-            return alpha_grid(data, self._path_model(data, l1_ratio), l1_ratio, self.eps, self.alphas)
+            return alpha_grid(data, self._path_model(data, l1_ratio), l1_ratio, self.eps, self.alphas)  # pyright: ignore
         for index, alpha in enumerate(self.alphas):
             check_scalar(alpha, f"alphas[{index}]", (float, int, np.floating, np.integer), min_val=0)
         return np.sort(np.asarray(self.alphas, np.float64))[::-1]
@@ -198,7 +198,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         )
         return errors
 
-    def _choose(self, ratios: np.ndarray, grids: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+    def _choose(self, ratios: np.ndarray, grids: np.ndarray, errors: np.ndarray) -> tuple[Any, Any]:
         ratio, alpha = np.unravel_index(errors.mean(axis=1).argmin(), grids.shape)
         self.alpha_, self.l1_ratio_ = grids[ratio, alpha], ratios[ratio]
         self.mse_path_ = np.squeeze(np.moveaxis(errors, 2, 1))
@@ -220,8 +220,8 @@ class LassoCV(ElasticNetCV):
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
     precompute : "auto" or bool, default="auto"
-        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix is
-        refused.
+        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix
+        is refused.
     max_iter : int, default=1000
         Largest number of passes over the data, for each strength.
     tol : float, default=1e-4
@@ -298,7 +298,7 @@ class LassoCV(ElasticNetCV):
     def _l1_ratios(self) -> float:
         return 1.0
 
-    def _choose(self, ratios: np.ndarray, grids: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+    def _choose(self, ratios: np.ndarray, grids: np.ndarray, errors: np.ndarray) -> tuple[Any, Any]:
         chosen = super()._choose(ratios, grids, errors)
         del self.l1_ratio_
         return chosen

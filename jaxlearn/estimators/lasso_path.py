@@ -73,8 +73,8 @@ def lasso_path(
     alphas : int or array-like, default=100
         Number of strengths, or the strengths.
     precompute : "auto" or bool, default="auto"
-        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix is
-        refused.
+        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix
+        is refused.
     Xy : None
         Anything else is refused: it goes with a given Gram matrix.
     copy_X : bool, default=True
@@ -193,7 +193,7 @@ def enet_path(
 
 def _read(X: Any, y: Any) -> Data:
     refuse_traced(X, y)
-    X = check_array(X, accept_sparse=("csr", "csc", "coo"), dtype=(np.float64, np.float32))
+    X = check_array(X, accept_sparse=("csr", "csc", "coo"), dtype=(np.float64, np.float32))  # pyright: ignore
     y = check_array(y, dtype=X.dtype, ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     if y.ndim > 1:

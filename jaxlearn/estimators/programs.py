@@ -123,10 +123,10 @@ def alpha_max(rows: Any, rest: Any, axis_name: str | None = None) -> Array:
 class Path(NamedTuple):
     """What is kept of a path, or of the paths of all folds: arrays of (n_alphas, ...) or (n_folds, n_alphas, ...)."""
 
-    status: np.ndarray
-    residual: np.ndarray
-    n_steps: np.ndarray
-    values: np.ndarray
+    status: Any
+    residual: Any
+    n_steps: Any
+    values: Any
 
 
 def _path(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Path, Array]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
 
 from jaxlearn.access.dense import as_design
-from jaxlearn.models import glm
+from jaxlearn.models._glm_routes import squared_solver
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2
 from jaxlearn.objectives import ElasticNet as ElasticNetPenalty
@@ -44,7 +46,7 @@ class _RidgeModel(LinearModel):
 
     def __init__(
         self,
-        alpha=1.0,
+        alpha: Any = 1.0,
         *,
         fit_intercept=True,
         copy_X=True,
@@ -54,7 +56,7 @@ class _RidgeModel(LinearModel):
         positive=False,
         random_state=None,
     ):
-        self.alpha = alpha
+        self.alpha: Any = alpha
         self.fit_intercept = fit_intercept
         self.copy_X = copy_X
         self.max_iter = max_iter
@@ -65,7 +67,7 @@ class _RidgeModel(LinearModel):
 
     def _fit(self, data: Data) -> _RidgeModel:
         model = self._model(data)
-        self.solver_ = "feature_sign" if self.positive else glm._squared_solver(model, as_design(data.X))
+        self.solver_ = "feature_sign" if self.positive else squared_solver(model, as_design(data.X))
         if self.positive:
             fitted = elastic_net(data, model)
         elif np.ndim(model.penalty.alpha):  # type: ignore[attr-defined]

@@ -41,11 +41,15 @@ class _Identity(RegressorMixin, BaseEstimator):
         return predictions
 
 
+def _of_rows(value: Any, n_samples: int, rows: Any) -> Any:
+    return np.asarray(value)[rows] if np.shape(value)[:1] == (n_samples,) else value
+
+
 class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
     """Ridge regression whose strength is chosen by cross-validation.
 
-    Leaving one row out at a time takes one eigendecomposition for all strengths and targets. With other folds, these are
-    weights over one X, and all folds and strengths are one compiled program.
+    Leaving one row out at a time takes one eigendecomposition for all strengths and targets. With other folds, these
+    are weights over one X, and all folds and strengths are one compiled program.
 
     Parameters
     ----------
@@ -114,10 +118,10 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
         store_cv_results=False,
         alpha_per_target=False,
     ):
-        self.alphas = alphas
+        self.alphas: Any = alphas
         self.fit_intercept = fit_intercept
         self.scoring = scoring
-        self.cv = cv
+        self.cv: Any = cv
         self.gcv_mode = gcv_mode
         self.store_cv_results = store_cv_results
         self.alpha_per_target = alpha_per_target
@@ -149,7 +153,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
             self._choose_leaving_one_out(data, y, weight, alphas, routed)
         else:
             self._choose_by_folds(data, X, y, alphas, routed)
-        best = Ridge(self.alpha_, fit_intercept=self.fit_intercept)._fit(data)
+        best = Ridge(alpha=self.alpha_, fit_intercept=self.fit_intercept)._fit(data)
         for name in ("coef_", "intercept_", "n_iter_", "certificate_", "converged_"):
             setattr(self, name, getattr(best, name))
         return self
@@ -194,7 +198,8 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
             raise ValueError(
                 "RidgeCV takes rows over several devices only with cv=None: a scorer needs rows on the host."
             )
-        folds = list(check_cv(self.cv).split(X, y, **routed.splitter.split))
+        splitter: Any = check_cv(self.cv)
+        folds = list(splitter.split(X, y, **routed.splitter.split))
         train, _ = fold_weights(folds, data.sample_weight, data.n_samples)
         model = GLM(penalty=L2(number(0, data.dtype)), fit_intercept=self.fit_intercept)
         rows = data.X, data.y, train
@@ -202,9 +207,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
         X = X.tocsr() if data.is_sparse else np.asarray(X)
         scorer, scores = self._scorer(), []
         for fold, (_, test) in enumerate(folds):
-            params = {
-                k: np.asarray(v)[test] if np.shape(v)[:1] == y.shape[:1] else v for k, v in routed.scorer.score.items()
-            }
+            params = {name: _of_rows(value, len(y), test) for name, value in routed.scorer.score.items()}
             fits = [self._fitted(data, found.coef[fold, i], found.intercept[fold, i]) for i in range(len(alphas))]
             scores.append([scorer(ridge, X[test], y[test], **params) for ridge in fits])
         means = np.mean(scores, axis=0)
@@ -212,7 +215,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
 
     def _fitted(self, data: Data, coef: np.ndarray, intercept: np.ndarray) -> Ridge:
         """What a scorer sees of a fold."""
-        ridge = Ridge(fit_intercept=self.fit_intercept)
+        ridge: Any = Ridge(fit_intercept=self.fit_intercept)
         ridge.coef_, ridge.intercept_, ridge.n_features_in_ = coef.T, intercept, data.n_features
         return ridge
 

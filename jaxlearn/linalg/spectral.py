@@ -28,7 +28,7 @@ class Spectrum(eqx.Module):
         scale = self.values + (alpha if alpha.ndim == 0 else alpha[:, None])
         scale = scale if b.ndim == 1 or alpha.ndim else scale[None]
         inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
-        rotated = jnp.matmul(b.T, self.vectors, precision=lax.Precision.HIGHEST)
+        rotated = jnp.einsum("p...,pr->...r", b, self.vectors, precision=lax.Precision.HIGHEST)
         return jnp.matmul(self.vectors, (rotated * inverse).T, precision=lax.Precision.HIGHEST)
 
 
@@ -52,7 +52,8 @@ def of_short_rows(rows: Array) -> Spectrum:
     left = of_gram(kernel)
     root = jnp.sqrt(left.values)
     inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1), 0)
-    return Spectrum(jnp.matmul(rows.T, left.vectors * inverse[None], precision=lax.Precision.HIGHEST), left.values)
+    vectors = jnp.einsum("np,nr->pr", rows, left.vectors * inverse[None], precision=lax.Precision.HIGHEST)
+    return Spectrum(vectors, left.values)
 
 
 def triangular_factor(rows: Array) -> Array:

@@ -91,7 +91,9 @@ class Logistic(Loss):
         v = u + y
         inside = (v >= 0) & (v <= 1)
         safe = jnp.clip(v, 0, 1)
-        return jnp.where(inside, jax.scipy.special.xlogy(safe, safe) + jax.scipy.special.xlog1py(1 - safe, -safe), jnp.inf)
+        return jnp.where(
+            inside, jax.scipy.special.xlogy(safe, safe) + jax.scipy.special.xlog1py(1 - safe, -safe), jnp.inf
+        )
 
     def inverse_link(self, f):
         return jax.nn.sigmoid(f)

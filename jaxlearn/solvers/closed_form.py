@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jaxlearn.linalg import spectral
 from jaxlearn.linalg.spectral import Spectrum
@@ -53,10 +53,10 @@ def ridge(spectrum: Spectrum, design: Any, y: Array, sample_weight: Array, alpha
     """
     alpha = jnp.asarray(alpha, y.dtype)
     coef = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype)
-    scale = None
-    for _ in range(1 + REFINEMENTS[y.dtype.itemsize]):
+    start = design.fold(_normal_residual, coef, y, sample_weight)
+    coef, scale = spectrum.solve(alpha, start), _norm(start)
+    for _ in range(REFINEMENTS[y.dtype.itemsize]):
         gradient = design.fold(_normal_residual, coef, y, sample_weight) - alpha * coef
-        scale = _norm(gradient) if scale is None else scale
         coef = coef + spectrum.solve(alpha, gradient)
     gradient = design.fold(_normal_residual, coef, y, sample_weight) - alpha * coef
     return coef, (_norm(gradient) / jnp.where(scale > 0, scale, 1)).max()
@@ -81,8 +81,9 @@ def least_squares(design: Any, y: Array, sample_weight: Array) -> tuple[Array, A
     target = triangle[:, p:] if y.ndim > 1 else triangle[:, p]
     singular = jnp.sqrt(spectrum.values)
     inverse = jnp.where(singular > 0, 1 / jnp.where(singular > 0, singular, 1), 0)
-    rotated = left.T @ target if target.ndim > 1 else target @ left
-    coef = spectrum.vectors @ (rotated * (inverse if rotated.ndim == 1 else inverse[:, None]))
+    rotated = jnp.einsum("nr,n...->r...", left, target, precision=lax.Precision.HIGHEST)
+    scaled = rotated * (inverse if rotated.ndim == 1 else inverse[:, None])
+    coef = jnp.matmul(spectrum.vectors, scaled, precision=lax.Precision.HIGHEST)
     start = design.fold(_normal_residual, jnp.zeros_like(coef), y, sample_weight)
     end = design.fold(_normal_residual, coef, y, sample_weight)
     scale = _norm(start)

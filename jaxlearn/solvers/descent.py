@@ -19,7 +19,6 @@ from .solution import NONFINITE, STALLED
 __all__ = ["Descent", "Point"]
 
 SUFFICIENT_DECREASE = 1e-4
-# The gradient still falls for some steps after the value has reached its last digit.
 MAX_IDLE_STEPS = 20
 
 
@@ -36,8 +35,10 @@ class Point(eqx.Module):
         ``gradient · direction`` < 0.
     step_size : scalar
         Of the trial ``coef + step_size · direction``.
+    least : scalar
+        Smallest gradient norm so far.
     n_idle : int32 scalar
-        Accepted points since the value last fell by more than its rounding error.
+        Accepted points since the gradient was last smaller, or the value lower, by more than rounding.
     memory : pytree
         What the method keeps to propose directions.
     """
@@ -48,6 +49,7 @@ class Point(eqx.Module):
     direction: Array
     slope: Array
     step_size: Array
+    least: Array
     n_idle: Array
     memory: Any
 
@@ -78,7 +80,15 @@ class Descent(Solver):
         zero = jnp.zeros_like(params)
         # with an infinite value the first trial, which is `params` itself, is accepted whatever it is
         return Point(
-            params, one * jnp.inf, zero + jnp.inf, zero, one * 0, one, jnp.int32(0), self.memory(problem, params)
+            coef=params,
+            value=one * jnp.inf,
+            gradient=zero + jnp.inf,
+            direction=zero,
+            slope=one * 0,
+            step_size=one,
+            least=one * jnp.inf,
+            n_idle=jnp.int32(0),
+            memory=self.memory(problem, params),
         )
 
     def ask(self, objective, state):
@@ -105,16 +115,20 @@ class Descent(Solver):
 
         known = jnp.isfinite(state.value)
         before = jnp.where(known, state.value, 0)
-        noise = 4 * jnp.finfo(value.dtype).eps * jnp.abs(before)
+        noise = 32 * jnp.finfo(value.dtype).eps * jnp.abs(before)  # of a sum over many samples
         armijo = value <= before + SUFFICIENT_DECREASE * state.step_size * state.slope
         flat = (value <= before + noise) & (jnp.abs(slope) <= 0.9 * jnp.abs(state.slope))
         accept = jnp.isfinite(value) & (armijo | flat | ~known)
 
-        n_idle = jnp.where(known & (value >= before - noise), state.n_idle + jnp.int32(1), jnp.int32(0))
-        one = jnp.ones_like(value)
-        at = Point(trial, value, gradient, state.direction, slope, one, n_idle, state.memory)
+        norm, one = jnp.abs(gradient).max(), jnp.ones_like(value)
+        gained = ~known | (value < before - noise) | (norm < state.least)
+        n_idle = jnp.where(gained, jnp.int32(0), state.n_idle + jnp.int32(1))
+        at = Point(
+            trial, value, gradient, state.direction, slope, one, jnp.minimum(norm, state.least), n_idle, state.memory
+        )
         direction, memory = self.direction(objective, state, at, curvature)
-        new = Point(trial, value, gradient, direction, jnp.sum(gradient * direction), one, n_idle, memory)
+        replaced = direction, jnp.sum(gradient * direction), memory
+        new = eqx.tree_at(lambda p: (p.direction, p.slope, p.memory), at, replaced, is_leaf=lambda leaf: leaf is None)
         return tree.where(accept, new, self._shorter(state, value))
 
     def _shorter(self, state: Point, value: Array) -> Point:

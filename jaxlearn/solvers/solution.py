@@ -22,7 +22,7 @@ SENTENCES = (
 )
 
 
-def sentence(status: ArrayLike) -> str:
+def sentence(status: Array | int) -> str:
     """The sentence of a concrete status."""
     return SENTENCES[int(status)]
 

@@ -188,9 +188,7 @@ class WorkingSetPath(Solver):
             path.status.at[at].set(status),
         )
         fresh = jnp.asarray(jnp.inf, gap.dtype)
-        following = _State(
-            state.coef, state.columns, at + jnp.int32(1), jnp.int32(0), fresh, jnp.int32(0), written
-        )
+        following = _State(state.coef, state.columns, at + jnp.int32(1), jnp.int32(0), fresh, jnp.int32(0), written)
         same = eqx.tree_at(
             lambda s: (s.n_steps, s.best_gap, s.n_idle), state, (n_steps, jnp.minimum(gap, state.best_gap), n_idle)
         )
@@ -225,5 +223,3 @@ class WorkingSetPath(Solver):
         screened = s * push + norm * jnp.sqrt(2 * gap) < l1
         score = jnp.where(screened, -jnp.finfo(score.dtype).max, score)
         return self._largest(jnp.where(coef != 0, jnp.inf, score))
-
-

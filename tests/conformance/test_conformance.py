@@ -122,8 +122,9 @@ def test_eager_and_pmap(name, dtype):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("least_squares",)])
 def test_sparse_is_dense(name, dtype):
-    from jaxlearn.access.host import from_scipy
     from scipy import sparse
+
+    from jaxlearn.access.host import from_scipy
 
     model = models(dtype)[name]
     X, y, weights = data(name, dtype)
@@ -135,7 +136,9 @@ def test_sparse_is_dense(name, dtype):
     assert abs(gap) <= (1e-9 if dtype == np.float64 else 1e-5) * objective(model, expected, X, y, weights[0])
 
 
-@pytest.mark.parametrize("name", ["least_squares", "spectral", "conjugate_gradient", "feature_sign", "lbfgs", "newton", "multinomial_newton"])
+@pytest.mark.parametrize(
+    "name", ["least_squares", "spectral", "conjugate_gradient", "feature_sign", "lbfgs", "newton", "multinomial_newton"]
+)
 def test_streamed_is_dense(name, dtype):
     """The same solver in the host's loop, block by block."""
     model = models(dtype)[name]

@@ -1,4 +1,4 @@
-"""What users pass: bad input is refused in scikit-learn's words or answered with a warning, good input is taken as it is."""
+"""What users pass: bad input is refused in scikit-learn's words or answered with a warning."""
 
 import jax
 import jax.numpy as jnp

@@ -29,7 +29,9 @@ def test_conjugate_is_the_supremum(loss, targets, x64):
         y = jnp.asarray(target)
         for f in (-1.5, 0.2, 2.0):
             u = float(loss.gradient(y, jnp.asarray(f)))  # inside the domain, where the supremum is attained
-            best = minimize_scalar(lambda f, u=u, y=y: float(loss.value(y, jnp.asarray(f))) - u * f, bounds=(-9, 9), method="bounded")
+            best = minimize_scalar(
+                lambda f, u=u, y=y: float(loss.value(y, jnp.asarray(f))) - u * f, bounds=(-9, 9), method="bounded"
+            )
             np.testing.assert_allclose(float(loss.conjugate(y, jnp.asarray(u))), -best.fun, atol=1e-8)
 
 
@@ -38,7 +40,9 @@ def test_fenchel_young_is_an_equality_at_the_gradient(dtype):
     f = jnp.asarray(np.linspace(-5, 5, 12).reshape(4, 3), dtype)
     y = jnp.eye(3, dtype=dtype)[jnp.array([0, 1, 2, 1])]
     u = Multinomial().gradient(y, f)
-    np.testing.assert_allclose(Multinomial().value(y, f) + Multinomial().conjugate(y, u), (u * f).sum(-1), atol=10 * tol)
+    np.testing.assert_allclose(
+        Multinomial().value(y, f) + Multinomial().conjugate(y, u), (u * f).sum(-1), atol=10 * tol
+    )
     for loss in (Squared(), Logistic()):
         u = loss.gradient(y, f)
         np.testing.assert_allclose(loss.value(y, f) + loss.conjugate(y, u), u * f, atol=30 * tol)

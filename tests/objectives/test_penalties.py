@@ -6,7 +6,14 @@ import pytest
 
 from jaxlearn.objectives import L1, L2, ElasticNet, NoPenalty
 
-PENALTIES = [NoPenalty(), L2(0.7), L1(0.4), ElasticNet(0.9, 0.3), ElasticNet(0.9, 0.3, positive=True), L1(0.4, positive=True)]
+PENALTIES = [
+    NoPenalty(),
+    L2(0.7),
+    L1(0.4),
+    ElasticNet(0.9, 0.3),
+    ElasticNet(0.9, 0.3, positive=True),
+    L1(0.4, positive=True),
+]
 GRID = np.linspace(-4, 4, 80001)
 
 

@@ -27,9 +27,13 @@ def load(name, data_dir):
         if name == "covertype_93k":
             X = f["X"].astype(float)
             return StandardScaler().fit_transform(X[:, X.std(0) > 0]), (f["y"] == f["y"][0]).astype(int)
-        X = sparse.csr_array(tuple(f[f"X_train_{part}"] for part in ("data", "indices", "indptr")), shape=f["X_train_shape"])
+        X = sparse.csr_array(
+            tuple(f[f"X_train_{part}"] for part in ("data", "indices", "indptr")), shape=f["X_train_shape"]
+        )
         X = X.astype(float)
-        return X.multiply(1 / np.maximum(abs(X).max(axis=1).toarray(), 1).reshape(-1, 1)).tocsr(), (f["y_train"] < 10).astype(int)
+        return X.multiply(1 / np.maximum(abs(X).max(axis=1).toarray(), 1).reshape(-1, 1)).tocsr(), (
+            f["y_train"] < 10
+        ).astype(int)
 
 
 def predictor(model, X):
@@ -67,7 +71,10 @@ def test_elastic_net(name, ratio, data_dir, data_dtype):
     assert abs(excess(elastic_net(ours, X, y, alpha, ratio), best)) <= BAR[data_dtype]
     assert ours.converged_
     # the certificate bounds what is left, as far as the precision it is computed in can tell
-    assert elastic_net(ours, X, y, alpha, ratio) - best <= ours.dual_gap_ + 1e-6 * best * (data_dtype == np.float32) + 1e-12 * best
+    assert (
+        elastic_net(ours, X, y, alpha, ratio) - best
+        <= ours.dual_gap_ + 1e-6 * best * (data_dtype == np.float32) + 1e-12 * best
+    )
     assert 0 <= ours.dual_gap_ <= tol * np.mean((y - y.mean()) ** 2) * (1 + 1e-5)
 
 
@@ -114,7 +121,9 @@ def test_multinomial(data_dtype):
 
     def objective(model):
         f = X @ np.asarray(model.coef_, float).T + model.intercept_
-        return (np.logaddexp.reduce(f, axis=1) - f[np.arange(len(y)), y]).sum() + 50 * np.sum(np.asarray(model.coef_, float) ** 2)
+        return (np.logaddexp.reduce(f, axis=1) - f[np.arange(len(y)), y]).sum() + 50 * np.sum(
+            np.asarray(model.coef_, float) ** 2
+        )
 
     assert abs(excess(objective(ours), objective(theirs))) <= BAR[data_dtype]
 

@@ -72,7 +72,9 @@ def test_conjugate_gradients_end_after_as_many_steps_as_distinct_eigenvalues(x64
     X = np.linalg.qr(rng.standard_normal((40, 12)))[0] * np.repeat([1.0, 3.0, 7.0], 4)
     # equal diagonals within a group: Jacobi keeps three eigenvalues
     X = X / np.sqrt((X**2).sum(0)) * np.repeat([1.0, 3.0, 7.0], 4)
-    solution = solve(squared(X, rng.standard_normal(40), L2(0.0)), ConjugateGradient(), jnp.zeros(12), budget=Budget(1e-12, 50))
+    solution = solve(
+        squared(X, rng.standard_normal(40), L2(0.0)), ConjugateGradient(), jnp.zeros(12), budget=Budget(1e-12, 50)
+    )
     assert int(solution.n_steps) <= 3
 
 

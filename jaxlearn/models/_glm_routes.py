@@ -1,0 +1,253 @@
+"""From a model and its data to a solver: centring, the choice of an algorithm, and the derivative of what it finds."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from jaxlearn.access.columns import column_quadratic, gram_quadratic
+from jaxlearn.access.dense import as_design
+from jaxlearn.access.design import Centered, Design, WithIntercept
+from jaxlearn.objectives import L2, Multinomial, NoPenalty, Penalty
+from jaxlearn.solvers import closed_form
+from jaxlearn.solvers.conjugate_gradient import ConjugateGradient
+from jaxlearn.solvers.coordinate_descent import CoordinateDescent
+from jaxlearn.solvers.feature_sign import FeatureSign
+from jaxlearn.solvers.implicit import attach_derivative
+from jaxlearn.solvers.lbfgs import LBFGS
+from jaxlearn.solvers.newton import NewtonCholesky
+from jaxlearn.solvers.protocols import Objective, Problem
+from jaxlearn.solvers.solution import CONVERGED, NONFINITE, Budget, Solution
+from jaxlearn.solvers.solve import solve
+from jaxlearn.solvers.working_set import WorkingSetPath
+
+from ._glm_types import GLM, MEDIUM, SMALL, FittedGLM
+
+__all__ = ["attach_sparse", "centre", "fit_smooth", "fit_sparse", "fit_squared", "follow", "prepare", "spectrum_of", "squared_solver"]
+
+
+class Centred(NamedTuple):
+    """Least squares without its intercept: centred design and target, and what undoes it."""
+
+    design: Design
+    y: Array
+    sample_weight: Array
+    x_mean: Array | None
+    y_mean: Array | None
+
+    def intercept(self, coef: Array) -> Array:
+        if self.x_mean is None or self.y_mean is None:
+            return jnp.zeros(coef.shape[1:], coef.dtype)
+        return self.y_mean - jnp.matmul(self.x_mean, coef, precision=lax.Precision.HIGHEST)
+
+
+def prepare(X: Any, y: Any, sample_weight: Any, axis_name: str | None) -> tuple[Design, Array, Array]:
+    """Design, target and weights that sum to one over all rows."""
+    design = as_design(X, axis_name)
+    y = jnp.asarray(y, design.dtype)
+    n_samples = design.shape[0]
+    if y.shape[:1] != (n_samples,):
+        raise ValueError(f"`y` has shape {y.shape}; expected {n_samples} rows, as `X`.")
+    weight = jnp.ones(n_samples, design.dtype) if sample_weight is None else jnp.asarray(sample_weight, design.dtype)
+    if weight.shape != (n_samples,):
+        raise ValueError(f"`sample_weight` has shape {weight.shape}; expected ({n_samples},).")
+    total = design.fold(_total, None, weight)
+    return design, y, weight / total
+
+
+def _total(_: Any, X: Design, w: Array) -> Array:
+    return w.sum()
+
+
+def _means(_: Any, X: Design, y: Array, w: Array) -> tuple[Array, Array]:
+    return X.rmatvec(w), w @ y
+
+
+def centre(design: Design, y: Array, weight: Array, fit_intercept: bool) -> Centred:
+    """Centre in two steps: by a shift that does not know the weights, then by the small remainder, lazily.
+
+    So lanes over weights (folds, bootstraps) share one shifted X.
+    """
+    if not fit_intercept:
+        return Centred(design, y, weight, None, None)
+    location = design.location()
+    shifted = design.shifted(location)
+    x_mean, y_mean = shifted.fold(_means, None, y, weight)
+    return Centred(
+        Centered(shifted, x_mean), y - (y_mean if y.ndim == 1 else y_mean[None]), weight, x_mean + location, y_mean
+    )
+
+
+def spectrum_of(centred: Centred) -> Any:
+    """Spectrum of the centred X: of its Gram matrix, or of its kernel where the rows are few and together."""
+    n_samples, n_features = centred.design.shape
+    short = n_samples < n_features and centred.design.axis_name is None and "columns" in centred.design.serves
+    build = closed_form.kernel_spectrum if short else closed_form.gram_spectrum
+    return build(centred.design, centred.sample_weight)
+
+
+def fit_squared(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
+    """Least squares without an l1 part: in closed form where p × p or n × n can be factored, else by iteration."""
+    design, y, weight = centred.design, centred.y, centred.sample_weight
+    problem = Problem(Objective(model.loss, model.penalty), design, y, weight)
+    solver = model.solver if model.solver != "auto" else squared_solver(model, design)
+    singular_values = None
+    if solver in ("spectral", "least_squares"):
+        certificate = ConjugateGradient.certificate
+        held = _held(problem)
+        if solver == "spectral":
+            spectrum = spectrum_of(Centred(held.design, held.y, held.sample_weight, None, None))
+            alpha = jnp.asarray(getattr(held.objective.penalty, "alpha", 0.0), y.dtype)
+            alpha = alpha[0] if alpha.ndim == 2 else alpha  # one for each target
+            coef, residual = closed_form.ridge(spectrum, held.design, held.y, held.sample_weight, alpha)
+        else:
+            coef, residual, singular_values = closed_form.least_squares(held.design, held.y, held.sample_weight)
+        finite = jnp.isfinite(residual)
+        status, n_steps = jnp.where(finite, jnp.int32(CONVERGED), jnp.int32(NONFINITE)), jnp.int32(1)
+    else:
+        start = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
+        chosen = {"conjugate_gradient": ConjugateGradient, "newton": NewtonCholesky}.get(solver)
+        solution = _solve(
+            model, problem, LBFGS(precondition=_factorable(design)) if chosen is None else chosen(), start
+        )
+        coef, residual, certificate = solution.params, solution.residual, solution.certificate
+        status, n_steps = solution.status, solution.n_steps
+    coef = attach_derivative(problem, coef)
+    return FittedGLM(coef, centred.intercept(coef), status, residual, n_steps, model.loss, certificate, singular_values)
+
+
+def squared_solver(model: GLM, design: Design) -> str:
+    """The solver that ``auto`` stands for with a squared loss and no l1 part."""
+    n_samples, n_features = design.shape
+    if isinstance(model.penalty, NoPenalty) and not design.is_sparse:
+        return "least_squares"
+    if jnp.ndim(getattr(model.penalty, "alpha", 0.0)) == 1:  # one for each feature: no spectrum is shared
+        return "newton" if _factorable(design) else "conjugate_gradient"
+    return "spectral" if _factorable(design) or (not design.is_sparse and n_samples <= MEDIUM) else "conjugate_gradient"
+
+
+def _factorable(design: Design) -> bool:
+    return design.shape[1] <= (MEDIUM // 4 if design.is_sparse else MEDIUM)
+
+
+def _solve(model: GLM, problem: Problem, solver: Any, start: Array) -> Solution:
+    held = _held(problem)
+    budget = lax.stop_gradient(Budget(jnp.asarray(model.tol, start.dtype), jnp.asarray(model.max_steps, jnp.int32)))
+    return solve(held, solver, lax.stop_gradient(start), budget=budget)
+
+
+def _held(tree: Any) -> Any:
+    """`tree` as a constant of differentiation: the derivative of a solution is attached to it, not traced through."""
+    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array_like(leaf) else leaf, tree)
+
+
+def fit_smooth(model: GLM, design: Design, y: Array, weight: Array, init: Array | None) -> FittedGLM:
+    """A smooth loss: the intercept is one more coefficient, without a penalty."""
+    penalty, location = model.penalty, None
+    n_features, outputs = design.shape[1], y.shape[1:]
+    start = jnp.zeros((n_features, *outputs), y.dtype) if init is None else jnp.asarray(init, y.dtype)
+    if model.fit_intercept:
+        location = design.location()
+        design = WithIntercept(design.shifted(location))
+        penalty = _with_free_intercept(penalty, n_features, y.dtype)
+        start = jnp.concatenate([start, jnp.zeros((1, *outputs), y.dtype)])
+    problem = Problem(Objective(model.loss, penalty), design, y, weight)
+    solver: Any = NewtonCholesky() if model.solver == "newton" else LBFGS(precondition=_factorable(design))
+    solution = _solve(model, problem, solver, start)
+    coef = attach_derivative(problem, solution.params)
+    intercept = jnp.zeros(outputs, y.dtype)
+    if location is not None:
+        coef, intercept = coef[:-1], coef[-1]
+        intercept = intercept - jnp.matmul(location, coef, precision=lax.Precision.HIGHEST)
+    if isinstance(model.loss, Multinomial):
+        # a constant added to all classes changes no probability; the free parameters are those that sum to zero
+        intercept = intercept - intercept.mean()
+        if isinstance(penalty, NoPenalty):
+            coef = coef - coef.mean(1, keepdims=True)
+    return FittedGLM(
+        coef, intercept, solution.status, solution.residual, solution.n_steps, model.loss, solution.certificate
+    )
+
+
+def _with_free_intercept(penalty: Penalty, n_features: int, dtype: Any) -> Penalty:
+    if not isinstance(penalty, L2):
+        return penalty
+    alpha = jnp.broadcast_to(jnp.asarray(penalty.alpha, dtype), (n_features,))
+    return L2(jnp.concatenate([alpha, jnp.zeros(1, dtype)]))
+
+
+def follow(model: GLM, centred: Centred, alphas: Array, init: Array | None, first: ArrayLike) -> tuple[Any, int]:
+    """The path, and the size of its working set."""
+    held = _held(centred)
+    n_samples, n_features = held.design.shape
+    size = min(n_features, SMALL if model.working_set is None else model.working_set)
+    # a Gram matrix costs as much as p / 2 passes, a path about one for each alpha
+    worth = n_features <= n_samples and n_features <= min(MEDIUM, 4 * alphas.shape[0])
+    gram = (n_features <= SMALL or worth) if model.precompute is None else model.precompute
+    build = gram_quadratic if gram else column_quadratic
+    quadratic = build(held.design, held.y, held.sample_weight)
+    l1, l2 = lax.stop_gradient(model.penalty.strengths(quadratic.correlation))
+    solver = WorkingSetPath(
+        lax.stop_gradient(alphas),
+        l1,
+        l2,
+        jnp.asarray(model.tol, alphas.dtype),
+        jnp.asarray(model.max_steps, jnp.int32),
+        jnp.asarray(first, jnp.int32),
+        size,
+        model.penalty.positive,  # type: ignore[attr-defined]
+    )
+    start = jnp.zeros(n_features, alphas.dtype) if init is None else lax.stop_gradient(jnp.asarray(init, alphas.dtype))
+    unbounded = jnp.iinfo(jnp.int32).max
+    problem = Problem(Objective(model.loss, model.penalty), quadratic, None, None)
+    return solve(problem, solver, start, budget=Budget(0.0, unbounded)).state.path, size
+
+
+def fit_sparse(model: GLM, centred: Centred, init: Array | None, key: Array | None) -> FittedGLM:
+    """Least squares with an l1 part, for one target."""
+    if centred.y.ndim > 1:
+        raise ValueError("an l1 penalty takes one target, `y` of shape (n_samples,): use `vmap` over targets.")
+    n_features = size = centred.design.shape[1]
+    if model.solver == "coordinate_descent":
+        solution = _fit_columns(model, centred, CoordinateDescent, init, key)
+        found = solution.params, solution.status, solution.residual, solution.n_steps
+    elif n_features <= min(SMALL, model.working_set or SMALL):
+        solution = _fit_columns(model, centred, FeatureSign, init, None)
+        found = solution.params, solution.status, solution.residual, solution.n_steps
+    else:
+        followed, size = follow(model, centred, jnp.ones(1, centred.y.dtype), init, 0)
+        found = followed.coef[0], followed.status[0], followed.gap[0], followed.n_steps[0]
+    coef = attach_sparse(model, centred, jnp.ones((), centred.y.dtype), found[0], size)
+    return FittedGLM(coef, centred.intercept(coef), *found[1:], model.loss, FeatureSign.certificate)
+
+
+def _fit_columns(model: GLM, centred: Centred, solver: Any, init: Array | None, key: Array | None) -> Solution:
+    """Solve for all columns together, by coordinate descent or, if they are few, by feature-sign Newton."""
+    held = _held(centred)
+    build = gram_quadratic if model.precompute or held.design.shape[1] <= SMALL else column_quadratic
+    quadratic = build(held.design, held.y, held.sample_weight)
+    strengths = lax.stop_gradient(model.penalty.strengths(quadratic.correlation))
+    start = jnp.zeros_like(quadratic.correlation) if init is None else lax.stop_gradient(jnp.asarray(init))
+    tol = jnp.asarray(model.tol, start.dtype) * quadratic.energy
+    problem = Problem(Objective(model.loss, model.penalty), quadratic, None, None)
+    options = {"random": model.random} if solver is CoordinateDescent else {}
+    positive = model.penalty.positive  # type: ignore[attr-defined]
+    return solve(
+        problem,
+        solver(*strengths, positive, **options),
+        start.astype(quadratic.correlation.dtype),
+        key=key,
+        budget=Budget(tol, jnp.asarray(model.max_steps, jnp.int32)),
+    )
+
+
+def attach_sparse(model: GLM, centred: Centred, alpha: Array, coef: Array, size: int) -> Array:
+    """`coef`, with its derivative as the solution at `alpha` times the model's penalty."""
+    penalty = eqx.tree_at(lambda p: p.alpha, model.penalty, jnp.asarray(model.penalty.alpha, coef.dtype) * alpha)  # type: ignore[attr-defined]
+    problem = Problem(Objective(model.loss, penalty), centred.design, centred.y, centred.sample_weight)
+    return attach_derivative(problem, coef, size=size)

@@ -1,0 +1,124 @@
+"""What to fit and how, and what comes out: the types of generalized linear models."""
+
+from __future__ import annotations
+
+import equinox as eqx
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxlearn.objectives import ElasticNet, Loss, NoPenalty, Penalty, Squared
+
+__all__ = ["GLM", "MEDIUM", "SMALL", "FittedGLM", "FittedPath"]
+
+# Up to this many features the Gram matrix is formed and nothing is selected: one program, and no overflow.
+SMALL = 256
+# Up to this many, factors of p × p matrices are affordable.
+MEDIUM = 4096
+
+SOLVERS = {
+    "squared": ("spectral", "least_squares", "conjugate_gradient", "newton", "lbfgs"),
+    "sparse": ("feature_sign", "coordinate_descent"),
+    "smooth": ("lbfgs", "newton"),
+}
+
+
+class GLM(eqx.Module):
+    """What to fit and how: an immutable configuration whose numbers are leaves.
+
+    Parameters
+    ----------
+    loss : Loss
+        ``Squared()``, ``Logistic()`` (y in {0, 1}) or ``Multinomial()`` (y one-hot).
+    penalty : Penalty
+        ``NoPenalty()``, ``L2(alpha)``, ``L1(alpha)`` or ``ElasticNet(alpha, l1_ratio)``; alpha a scalar, one for each
+        feature (p,), or, with ``L2``, one for each target (1, k).
+    tol : float
+        l1 penalties: duality gap in units of the weighted mean of (y − ȳ)². Smooth losses: largest entry of the
+        gradient. Conjugate gradients: relative residual. Closed forms do not use it.
+    max_steps : int
+        Passes over the data; with an l1 penalty, for each alpha.
+    fit_intercept : bool
+    solver : str
+        ``auto`` chooses by loss, penalty and shape. Squared loss: ``spectral`` (one eigendecomposition for all
+        strengths), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``, ``coordinate_descent``.
+        Otherwise: ``lbfgs``, ``newton``.
+    working_set : int, optional
+        With l1: most columns that are solved for together, and a bound on the non-zero coefficients; a fit that needs
+        more ends with the status OVERFLOW. By default at most 256.
+    precompute : bool, optional
+        With l1: hold the Gram matrix. By default when that saves work.
+    random : bool
+        Coordinate descent visits blocks in a random order, drawn from `key`.
+    """
+
+    loss: Loss = Squared()
+    penalty: Penalty = NoPenalty()
+    tol: ArrayLike = 1e-4
+    max_steps: ArrayLike = 1000
+    fit_intercept: bool = eqx.field(static=True, default=True)
+    solver: str = eqx.field(static=True, default="auto")
+    working_set: int | None = eqx.field(static=True, default=None)
+    precompute: bool | None = eqx.field(static=True, default=None)
+    random: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        kind = self.kind
+        if self.solver != "auto" and self.solver not in SOLVERS[kind]:
+            raise ValueError(
+                f"`solver={self.solver!r}` does not solve {type(self.loss).__name__} with {type(self.penalty).__name__}; "
+                f"expected 'auto' or one of {SOLVERS[kind]}."
+            )
+        if isinstance(self.penalty, ElasticNet) and not isinstance(self.loss, Squared):
+            raise ValueError(f"{type(self.loss).__name__} takes the penalties NoPenalty and L2; got ElasticNet.")
+
+    @property
+    def kind(self) -> str:
+        """Which family of solvers applies: ``squared``, ``sparse`` or ``smooth``."""
+        if isinstance(self.penalty, ElasticNet):
+            return "sparse"
+        return "squared" if isinstance(self.loss, Squared) else "smooth"
+
+
+class FittedGLM(eqx.Module):
+    """A fitted model, a pytree.
+
+    Attributes
+    ----------
+    coef : (p,) or (p, k)
+    intercept : scalar or (k,)
+        Zero without an intercept.
+    status : int32 scalar
+        Index into ``jaxlearn.solvers.SENTENCES``; 0 is converged.
+    residual : scalar
+        The certificate.
+    n_steps : int32 scalar
+        Passes over the data.
+    loss : Loss
+        Its inverse link is that of ``predict``.
+    certificate : str
+        What `residual` is.
+    singular_values : (min(n, p),) or None
+        Of the weighted, centred X, where the solver has them.
+    """
+
+    coef: Array
+    intercept: Array
+    status: Array
+    residual: Array
+    n_steps: Array
+    loss: Loss
+    certificate: str = eqx.field(static=True)
+    singular_values: Array | None = None
+
+
+class FittedPath(eqx.Module):
+    """Models along a grid of alphas; as `FittedGLM`, with a leading axis of n_alphas.
+
+    ``status`` is -1 for alphas that were not reached, because the working set overflowed before.
+    """
+
+    coef: Array
+    intercept: Array
+    status: Array
+    residual: Array
+    n_steps: Array
