@@ -1,6 +1,7 @@
 """The judge: how far an answer is from the optimum, in float64 NumPy, whoever computed it.
 
-It shares no code with any library that it judges. Objectives are means over the n rows; an intercept is never penalised.
+It shares no code with any library that it judges. Objectives are means over the n rows; an intercept is never
+penalised.
 """
 
 from __future__ import annotations

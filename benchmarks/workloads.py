@@ -129,35 +129,30 @@ class Workload:
     full_only: bool = False
 
 
+def _linear_model(library):
+    if library == "jaxlearn":
+        import jaxlearn.linear_model as linear_model
+    else:
+        import sklearn.linear_model as linear_model
+    return linear_model
+
+
 # Lasso paths: no intercept, as y and the columns of X are centred -------------------------------------------------
 
 
-def _jaxlearn_path(problem, dtype):
-    from jaxlearn.linear_model import lasso_path
+def _lasso_path(library, order):
+    def prepare(problem, dtype):
+        lasso_path = _linear_model(library).lasso_path
+        X, y = problem.arrays(dtype, order)
+        options = {"alphas": problem.alphas, "max_iter": 1000 * ITERATIONS, "return_n_iter": True}
 
-    X, y = problem.arrays(dtype)
+        def solve(tol):
+            _, coef, gaps, passes = lasso_path(X, y, tol=tol, **options)
+            return Answer(coef, passes=np.sum(passes), certificate=np.max(gaps) / problem.null, meaning="duality gap")
 
-    def solve(tol):
-        _, coef, gaps, passes = lasso_path(
-            X, y, alphas=problem.alphas, tol=tol, max_iter=1000 * ITERATIONS, return_n_iter=True
-        )
-        return Answer(coef, passes=np.sum(passes), certificate=np.max(gaps) / problem.null, meaning="duality gap")
+        return solve
 
-    return solve
-
-
-def _sklearn_path(problem, dtype):
-    from sklearn.linear_model import lasso_path
-
-    X, y = problem.arrays(dtype, "F")
-
-    def solve(tol):
-        _, coef, gaps, passes = lasso_path(
-            X, y, alphas=problem.alphas, tol=tol, max_iter=1000 * ITERATIONS, return_n_iter=True
-        )
-        return Answer(coef, passes=np.sum(passes), certificate=np.max(gaps) / problem.null, meaning="duality gap")
-
-    return solve
+    return prepare
 
 
 def _celer_path(problem, dtype):
@@ -237,14 +232,6 @@ def _ridge_cv(library):
     return prepare
 
 
-def _linear_model(library):
-    if library == "jaxlearn":
-        import jaxlearn.linear_model as linear_model
-    else:
-        import sklearn.linear_model as linear_model
-    return linear_model
-
-
 def _ridge_problem(kind, n=None):
     X, y, source = data.fashion()
     if n is not None and n < len(X):
@@ -283,7 +270,13 @@ def _both(ways: Iterable[tuple], **options) -> list[Row]:
     return [Row(library, dtype, prepare, **options) for library, prepare in ways for dtype in ("float64", "float32")]
 
 
-PATHS = _both([("jaxlearn", _jaxlearn_path), ("scikit-learn", _sklearn_path), ("celer", _celer_path)])
+PATHS = _both(
+    [
+        ("jaxlearn", _lasso_path("jaxlearn", "C")),
+        ("scikit-learn", _lasso_path("sklearn", "F")),
+        ("celer", _celer_path),
+    ]
+)
 LOGISTIC = _both(
     (f"{name} {solver}", _logistic(library, solver))
     for name, library in (("jaxlearn", "jaxlearn"), ("scikit-learn", "sklearn"))

@@ -67,7 +67,7 @@ def row_mesh(X: jax.Array) -> tuple[Mesh, str] | None:
         return None
     spec = sharding.spec
     axis = spec[0] if len(spec) and spec[0] is not None else sharding.mesh.axis_names[0]
-    return Mesh(sharding.mesh.devices, sharding.mesh.axis_names), axis if isinstance(axis, str) else axis[0]  # pyright: ignore
+    return Mesh(np.asarray(sharding.mesh.devices), sharding.mesh.axis_names), axis if isinstance(axis, str) else axis[0]  # pyright: ignore
 
 
 def with_rows_over(X: jax.Array, mesh: Mesh, axis: str) -> jax.Array:

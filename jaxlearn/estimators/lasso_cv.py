@@ -177,7 +177,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
 
     def _alphas(self, data: Data, l1_ratio: float) -> np.ndarray:
         if isinstance(self.alphas, Integral):
-            return alpha_grid(data, self._path_model(data, l1_ratio), l1_ratio, self.eps, self.alphas)  # pyright: ignore
+            return alpha_grid(data, self._path_model(data, l1_ratio), l1_ratio, self.eps, int(self.alphas))  # pyright: ignore
         for index, alpha in enumerate(self.alphas):
             check_scalar(alpha, f"alphas[{index}]", (float, int, np.floating, np.integer), min_val=0)
         return np.sort(np.asarray(self.alphas, np.float64))[::-1]
@@ -199,7 +199,10 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         return errors
 
     def _choose(self, ratios: np.ndarray, grids: np.ndarray, errors: np.ndarray) -> tuple[Any, Any]:
-        ratio, alpha = np.unravel_index(errors.mean(axis=1).argmin(), grids.shape)
+        means = errors.mean(axis=1).ravel()
+        # neighbours on a path may share a solution: errors that are equal up to rounding are a tie, the first one wins
+        tied = means <= means.min() * (1 + np.finfo(errors.dtype).eps ** (2 / 3))
+        ratio, alpha = np.unravel_index(np.flatnonzero(tied)[0], grids.shape)
         self.alpha_, self.l1_ratio_ = grids[ratio, alpha], ratios[ratio]
         self.mse_path_ = np.squeeze(np.moveaxis(errors, 2, 1))
         self.alphas_ = grids if len(ratios) > 1 and isinstance(self.alphas, Integral) else grids[0]

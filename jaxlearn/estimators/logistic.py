@@ -202,8 +202,8 @@ class LogisticRegression(LinearClassifier):
             )
         if self.solver == "liblinear" and len(self.classes_) > 2:
             raise ValueError(
-                "The 'liblinear' solver does not support multiclass classification (n_classes >= 3). Either use another "
-                "solver or wrap the estimator in a OneVsRestClassifier to keep applying a one-versus-rest scheme."
+                "The 'liblinear' solver does not support multiclass classification (n_classes >= 3). Either use "
+                "another solver or wrap the estimator in a OneVsRestClassifier to keep applying a one-versus-rest scheme."
             )
         if self.class_weight is not None:
             each = compute_class_weight(self.class_weight, classes=self.classes_, y=y, sample_weight=weight)

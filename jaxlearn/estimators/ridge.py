@@ -109,8 +109,8 @@ class _RidgeModel(LinearModel):
             raise ValueError("'lbfgs' solver can be used only when positive=True. Please use another solver.")
         if self.positive and self.solver not in ("auto", "lbfgs"):
             raise ValueError(
-                f"solver='{self.solver}' does not support positive fitting. Please set the solver to 'auto' or 'lbfgs', "
-                "or set `positive=False`"
+                f"solver='{self.solver}' does not support positive fitting. Please set the solver to 'auto' or "
+                "'lbfgs', or set `positive=False`"
             )
 
 
@@ -136,8 +136,8 @@ class Ridge(MultiOutputMixin, RegressorMixin, LinearRegressor, _RidgeModel):
         (y − ȳ)². The closed form does not use it.
     solver : {"auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs"}, default="auto"
         ``svd`` and ``cholesky`` are one eigendecomposition of the smaller of Xᵀ X and X Xᵀ, refined on the data;
-        ``lsqr`` and ``sparse_cg`` are preconditioned conjugate gradients; ``sag`` and ``saga`` are L-BFGS, which reaches
-        the same minimum; ``auto`` chooses the first or the second by the shape of X. ``lbfgs`` asks for
+        ``lsqr`` and ``sparse_cg`` are preconditioned conjugate gradients; ``sag`` and ``saga`` are L-BFGS, which
+        reaches the same minimum; ``auto`` chooses the first or the second by the shape of X. ``lbfgs`` asks for
         ``positive=True``, which is solved by feature-sign Newton steps.
     positive : bool, default=False
         Restrict the coefficients to be ≥ 0.

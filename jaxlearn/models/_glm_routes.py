@@ -28,7 +28,17 @@ from jaxlearn.solvers.working_set import WorkingSetPath
 
 from ._glm_types import GLM, MEDIUM, SMALL, FittedGLM
 
-__all__ = ["attach_sparse", "centre", "fit_smooth", "fit_sparse", "fit_squared", "follow", "prepare", "spectrum_of", "squared_solver"]
+__all__ = [
+    "attach_sparse",
+    "centre",
+    "fit_smooth",
+    "fit_sparse",
+    "fit_squared",
+    "follow",
+    "prepare",
+    "spectrum_of",
+    "squared_solver",
+]
 
 
 class Centred(NamedTuple):

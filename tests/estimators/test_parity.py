@@ -138,7 +138,7 @@ def test_ridge_solvers(diabetes, solver):
 def test_ridge_with_a_strength_for_each_target(diabetes):
     X, y, _ = diabetes
     Y = np.column_stack([y, y[::-1]])
-    ours, theirs = (m.Ridge(alpha=[0.1, 10.0]).fit(X, Y) for m in (jl, sk))
+    ours, theirs = (m.Ridge(alpha=np.array([0.1, 10.0])).fit(X, Y) for m in (jl, sk))
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-8)
 
 
