@@ -33,7 +33,9 @@ def cases():
         for target, row in itertools.product(workload.targets, workload.rows):
             group = f"{workload.name} to {target:.0e}"
             mark = pytest.mark.benchmark(group=group, timer=clock)
-            yield pytest.param(workload, target, row, marks=mark, id=f"{group} {row.name}".replace(" ", "-"))
+            yield pytest.param(
+                workload, target, row, marks=mark, id=f"{group} {row.library} {row.dtype}".replace(" ", "-")
+            )
 
 
 @pytest.mark.parametrize(("workload", "target", "row"), list(cases()))

@@ -67,7 +67,7 @@ def equicorrelated(n, p, rho, s=20, snr=2.0):
 
 def fashion():
     """Images of ten kinds of clothes, targets one-hot: (X float32 in [0, 1], Y, source)."""
-    n, p = {"tiny": (500, 60), "quick": (20_000, 784)}.get(size(), (60_000, 784))
+    n, p = {"tiny": (500, 60), "quick": (10_000, 784)}.get(size(), (60_000, 784))
     if _has("fashion_mnist"):
         X, y = _load("fashion_mnist", "X_train", "y_train")
         rows = _spread(n, len(X))
@@ -81,9 +81,9 @@ def fashion():
     return X, np.eye(10)[y], f"{source}, {n}×{p}"
 
 
-def covertype():
+def covertype(quick=92_962):
     """Seven kinds of forest cover, ten measurements and 44 indicators: (X, y in 1 … 7, source)."""
-    n = {"tiny": 1500}.get(size(), 92_962)
+    n = {"tiny": 1500, "quick": quick}.get(size(), 92_962)
     if _has("covertype_93k"):
         X, y = _load("covertype_93k", "X", "y")
         rows = _spread(n, len(X))

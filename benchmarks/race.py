@@ -26,9 +26,7 @@ from .workloads import WORKLOADS, Answer, Row, Workload
 __all__ = ["Runner", "race"]
 
 REPETITIONS = 5
-PATIENCE = {"full": 300.0}.get(
-    data.size(), 30.0
-)  # seconds: after a fit that took longer, a tolerance is not tightened further
+PATIENCE = 300.0 if data.size() == "full" else 30.0  # seconds: after a longer fit no smaller tolerance is tried
 
 
 class CountCompiles:

@@ -16,16 +16,17 @@ from . import data
 __all__ = ["folder", "render", "save"]
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ["jaxlearn", "jax", "jaxlib", "numpy", "scipy", "scikit-learn", "celer"]
+SETTINGS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS"]
+COLUMNS = ["library", "dtype", "tol", "gap", "own certificate", "passes", "median", "minimum", "vs scikit-learn"]
+COLUMNS += ["cold", "programs compiled cold, warm"]
+PACKAGES = ["jax", "jaxlib", "numpy", "scipy", "scikit-learn", "celer"]
 COLORS = {"jaxlearn": "#c4441c", "scikit-learn": "#2a6fb0", "celer": "#3a8f5c"}
 
 
 def folder() -> Path:
     """Tiny runs prove nothing, and are kept apart."""
-    default = (
-        tempfile.gettempdir() + "/jaxlearn-bench-tiny" if data.size() == "tiny" else ROOT / "benchmarks" / "results"
-    )
-    path = Path(os.environ.get("JAXLEARN_BENCH_RESULTS", default))
+    kept, tiny = ROOT / "benchmarks" / "results", Path(tempfile.gettempdir()) / "jaxlearn-bench-tiny"
+    path = Path(os.environ.get("JAXLEARN_BENCH_RESULTS", tiny if data.size() == "tiny" else kept))
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -40,6 +41,8 @@ def _circumstances() -> dict:
     import cpuinfo
     import jax
 
+    import jaxlearn
+
     status = _git("status", "--porcelain", "--", "jaxlearn", "benchmarks")
     cpu = cpuinfo.get_cpu_info()
     return {
@@ -50,10 +53,8 @@ def _circumstances() -> dict:
         "load": round(os.getloadavg()[0], 1),
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
-        "threads": {
-            k: v for k, v in os.environ.items() if k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")
-        },
-        "versions": {name: version(name) for name in PACKAGES},
+        "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
+        "versions": {"jaxlearn": jaxlearn.__version__, **{name: version(name) for name in PACKAGES}},
     }
 
 
@@ -83,15 +84,19 @@ def _page(groups: list[tuple[dict, list[dict]]]) -> str:
     lines = [
         "# Timings",
         "",
-        "Written by `python -m benchmarks.report`; `make bench` runs the races, `JAXLEARN_BENCH_FULL=1 make bench` the",
-        "large ones as well.",
+        "Written by `python -m benchmarks.report`. `make bench` runs the races, `JAXLEARN_BENCH_FULL=1 make bench` the large",
+        "ones as well.",
         "",
-        "Each row's answer is judged by one external evaluator in float64 (`benchmarks/evaluate.py`): its *gap* is the worst",
-        "of a grid, in units of the empty model's objective. *tol* is the loosest of 1e-3, 1e-4, … at which the row reaches",
-        f"the target. Times are the median and the minimum of {_repetitions(groups)} fits in one process, the rows in turn,",
-        "NumPy arrays in and out. *Cold* is the first fit of a fresh process, compilation included and imports not. A row that",
-        "misses the target has no time; in brackets is how long its best attempt took (*failed* raised an error). *vs scikit-learn* is the median of",
-        "scikit-learn's fastest row of the same dtype over that of the row: above 1 is faster.",
+        "Each row's answer is judged by one external evaluator in float64 (`benchmarks/evaluate.py`): its *gap* is the",
+        "worst of a grid, in units of the empty model's objective. *tol* is the loosest of 1e-3, 1e-4, … at which the row",
+        f"reaches the target. Times are the median and the minimum of {_repetitions(groups)} fits in one process, the",
+        "rows in turn, NumPy arrays in and out. *Cold* is the first fit of a fresh process, compilation included and",
+        "imports not. A row that misses the target has no time; in brackets is how long its best attempt took (*failed*:",
+        "it raised an error). *vs scikit-learn* is the median of scikit-learn's fastest row of the same dtype over that of",
+        "the row: above 1 is faster.",
+        "",
+        "The judge's dual point for a Lasso is the rescaled residual. A library that certifies itself by a better dual point,",
+        "as celer does, may be nearer to the optimum than its gap here; its own certificate shows by how much.",
         "",
         "![Medians, minima and cold starts](results.png)",
         "",
@@ -108,14 +113,15 @@ def _repetitions(groups) -> str:
 
 def _table(run: dict, rows: list[dict]) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
+    settings = "".join(f", {name}={value}" for name, value in run["environment"].items() if name != "XLA_FLAGS")
     lines = [
         f"## {rows[0]['title']}, to {_short(rows[0]['target'])}",
         "",
         f"Data: {rows[0]['source']}. {run['cpu']}, {run['cores']} cores, on {run['device']}; commit {run['commit']}, "
-        f"{run['date']}, load {run['load']}; Python {run['python']}, {versions}.",
+        f"{run['date']}, load {run['load']}{settings}; Python {run['python']}, {versions}.",
         "",
-        "| library | dtype | tol | gap | own certificate | passes | median | minimum | vs scikit-learn | cold | compiled cold, warm |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
     ]
     for r in rows:
         cold = r["cold"] or {}
@@ -147,12 +153,9 @@ def _time(seconds: float | None) -> str:
 
 
 def _ratio(row: dict, rows: list[dict]) -> str:
-    peers = [
-        r["median"]
-        for r in rows
-        if r["library"].startswith("scikit-learn") and r["dtype"] == row["dtype"] and r["reached"]
-    ]
-    if not row["reached"] or row["library"].startswith("scikit-learn") or not peers:
+    same = [r for r in rows if r["reached"] and r["dtype"] == row["dtype"]]
+    peers = [r["median"] for r in same if r["library"].startswith("scikit-learn")]
+    if row not in same or row["library"].startswith("scikit-learn") or not peers:
         return "–"
     return f"{min(peers) / row['median']:.2g} ×"
 

@@ -159,9 +159,10 @@ def _celer_path(problem, dtype):
     from celer import celer_path
 
     X, y = problem.arrays(dtype, "F")
+    alphas = problem.alphas.astype(dtype)  # others fail in single precision
 
     def solve(tol):
-        _, coef, gaps = celer_path(X, y, "lasso", alphas=problem.alphas, tol=tol, prune=1, max_iter=20 * ITERATIONS)
+        _, coef, gaps = celer_path(X, y, "lasso", alphas=alphas, tol=tol, prune=1, max_iter=20 * ITERATIONS)
         return Answer(coef, certificate=np.max(gaps) / problem.null, meaning="duality gap")
 
     return solve
@@ -258,8 +259,10 @@ def _logistic(library, solver):
 
 
 def _logistic_problem(binary):
-    X, y, source = data.covertype()
-    return LogisticProblem(X, (y == 2).astype(int) if binary else y, source)
+    if binary:
+        X, y, source = data.covertype()
+        return LogisticProblem(X, (y == 2).astype(int), source)
+    return LogisticProblem(*data.covertype(quick=20_000))
 
 
 # The table ---------------------------------------------------------------------------------------------------------
@@ -315,8 +318,8 @@ WORKLOADS = {
             _both(
                 [
                     ("jaxlearn one program", _jaxlearn_ridge_grid),
-                    ("jaxlearn Ridge × 20", _ridge_loop("jaxlearn")),
-                    ("scikit-learn Ridge × 20", _ridge_loop("sklearn")),
+                    ("jaxlearn Ridge x 20", _ridge_loop("jaxlearn")),
+                    ("scikit-learn Ridge x 20", _ridge_loop("sklearn")),
                 ],
                 iterative=False,
             ),

@@ -157,7 +157,7 @@ def cross_validated(log_alpha):
     return jax.vmap(validation_error, in_axes=(None, 0))(log_alpha, folds).mean()
 
 
-def descend(log_alpha, tol=1e-8, longest=np.log(10)):
+def descend(log_alpha, tol=1e-8, longest=2.3):
     """Gradient steps, (log alpha, error, slope) each; their size is the secant's, and at most a decade."""
     steps = []
     while len(steps) < 20:

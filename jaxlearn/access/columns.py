@@ -46,7 +46,8 @@ class ColumnQuadratic(Quadratic):
 
     def gram(self, columns):
         if self.gram_matrix is not None:
-            return self.gram_matrix[columns][:, columns]
+            everything = len(columns) == len(self.gram_matrix)
+            return self.gram_matrix if everything else self.gram_matrix[columns][:, columns]
         return self.design.fold(_column_gram, columns, self.sample_weight)
 
 

@@ -61,8 +61,12 @@ class GramQuadratic(Quadratic):
 
     gram_matrix: Array
 
+    def _rows(self, columns: Array) -> Array:
+        """Rows of the matrix; all of them, in order, without a copy."""
+        return self.gram_matrix if len(columns) == len(self.gram_matrix) else self.gram_matrix[columns]
+
     def start(self, columns, coef):
-        g = self.correlation - _times(coef, self.gram_matrix[columns])
+        g = self.correlation - _times(coef, self._rows(columns))
         return g, jnp.maximum(self.energy - coef @ (self.correlation[columns] + g[columns]), 0)
 
     def correlations(self, point):
@@ -73,11 +77,11 @@ class GramQuadratic(Quadratic):
 
     def move(self, point, columns, step):
         g, energy = point
-        moved = g - _times(step, self.gram_matrix[columns])
+        moved = g - _times(step, self._rows(columns))
         return moved, jnp.maximum(energy - step @ (g[columns] + moved[columns]), 0)
 
     def gram(self, columns):
-        return self.gram_matrix[columns][:, columns]
+        return self.gram_matrix if len(columns) == len(self.gram_matrix) else self.gram_matrix[columns][:, columns]
 
 
 def _times(b: Array, rows: Array) -> Array:

@@ -148,9 +148,15 @@ class WorkingSetPath(Solver):
         columns, coef = state.columns, state.coef
         smooth, energy = quadratic.correlations(quadratic.start(columns, coef[columns]))
         alpha = self.alphas[jnp.minimum(state.index, self.alphas.shape[0] - 1)]
-        strengths = alpha * self.l1, alpha * self.l2
-        gap = duality_gap(coef, smooth - strengths[1] * coef, energy, strengths, self.positive)
-        state = self._record(state, gap, self.tol * quadratic.energy)
+        l1, l2 = alpha * self.l1, alpha * self.l2
+        g = smooth - l2 * coef
+        gap = duality_gap(coef, g, energy, (l1, l2), self.positive)
+        push = g if self.positive else jnp.abs(g)
+        room = self.size - (coef != 0).sum()
+        # with more than half of the set in use, and more columns waiting than find room, passes would only take turns
+        crowded = (2 * room < self.size) & (((coef == 0) & (push > l1)).sum() > room)
+        full = (self.size < coef.shape[0]) & ((room == 0) | crowded)
+        state = self._record(state, gap, self.tol * quadratic.energy, full)
         return lax.cond(
             self._over(state),
             lambda: state,
@@ -160,15 +166,11 @@ class WorkingSetPath(Solver):
     def _over(self, state: _State) -> Array:
         return (state.index >= self.alphas.shape[0]) | (self.status(state) > 0)
 
-    def _record(self, state: _State, gap: Array, tol: Array) -> _State:
+    def _record(self, state: _State, gap: Array, tol: Array, full: Array) -> _State:
         """Count the pass; write down an alpha that is done and go to the next."""
         n_steps = state.n_steps + jnp.int32(1)
         improved = gap < 0.9 * state.best_gap
         n_idle = jnp.where(improved, jnp.int32(0), state.n_idle + jnp.int32(1))
-        full = jnp.bool_(False)
-        if self.size < state.coef.shape[0]:
-            # a support that fills the set leaves no room for the columns that violate
-            full = (state.coef != 0).sum() >= self.size
         status = jnp.where(
             gap <= tol,
             jnp.int32(CONVERGED),
