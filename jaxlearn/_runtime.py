@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 __all__ = ["enable_compile_cache", "tune_xla"]
 
@@ -25,7 +26,7 @@ def tune_xla() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options={SMALL_LOOP_FLAG}=65536".strip()
 
 
-def enable_compile_cache(path: str | os.PathLike[str] | None = None, *, max_bytes: int = 1 << 30) -> Path:
+def enable_compile_cache(path: str | os.PathLike[str] | None = None) -> Path:
     """Keep compiled programs on disk, so that a new process compiles nothing that an earlier one did.
 
     A program in the cache is code that will be executed: the folder should be writable by you alone.
@@ -33,9 +34,8 @@ def enable_compile_cache(path: str | os.PathLike[str] | None = None, *, max_byte
     Parameters
     ----------
     path : path-like, optional
-        By default ``jaxlearn`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, created readable by its owner only.
-    max_bytes : int
-        Least recently used programs are dropped beyond this size.
+        By default ``jaxlearn`` in ``$XDG_CACHE_HOME`` or ``~/.cache``, created readable by its owner only. It grows
+        with the programs that are compiled, some 100 kB each; it may be deleted at any time.
 
     Returns
     -------
@@ -46,8 +46,9 @@ def enable_compile_cache(path: str | os.PathLike[str] | None = None, *, max_byte
     folder = Path(path) if path is not None else home / "jaxlearn"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", max_bytes)
     # the defaults keep only programs that took a second to compile, which few of these models do
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # a process that has compiled already has settled on having no cache
+    compilation_cache.reset_cache()
     return folder

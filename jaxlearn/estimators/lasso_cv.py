@@ -94,7 +94,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
     >>> from jaxlearn.linear_model import ElasticNetCV
     >>> X, y = load_diabetes(return_X_y=True)
     >>> model = ElasticNetCV(l1_ratio=[0.5, 1.0], cv=3).fit(X, y)
-    >>> model.mse_path_.shape, model.l1_ratio_
+    >>> model.mse_path_.shape, float(model.l1_ratio_)
     ((2, 100, 3), 1.0)
     """
 
