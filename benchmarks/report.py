@@ -197,7 +197,7 @@ def _figure(groups: list[list[dict]], path: Path) -> None:
         Line2D([], [], marker="x", ls="", color="0.6", ms=5, label="missed the target"),
     ]
     fig.legend(handles=marks, loc="outside upper right", ncols=4, fontsize=7, frameon=False)
-    fig.savefig(path, dpi=110)
+    fig.savefig(path, dpi=90)
     plt.close(fig)
 
 

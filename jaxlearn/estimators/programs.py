@@ -36,7 +36,9 @@ __all__ = [
     "ridge_folds",
 ]
 
-WORKING_SET = 256
+# Up to this many features all are solved for together; of more, a working set that starts here and doubles: each step of
+# a solve factors the whole set, however few of its columns are in use.
+ALL_FEATURES, WORKING_SET = 256, 64
 
 
 def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
@@ -99,7 +101,7 @@ def elastic_net(data: Data, model: GLM, init: np.ndarray | None = None, seed: np
     """An elastic net for each target. The working set is doubled on the host until it holds every solution."""
     if init is None:
         init = np.zeros((data.n_features, *data.y.shape[1:]), data.dtype)
-    n_steps = 0
+    model, n_steps = _smallest(model, data), 0
     while True:
         fitted = compute(_one_by_one, data, model, init, seed)
         n_steps = n_steps + fitted.n_steps
@@ -110,8 +112,11 @@ def elastic_net(data: Data, model: GLM, init: np.ndarray | None = None, seed: np
 
 def larger(model: GLM) -> GLM:
     """The same model with twice the working set: one compiled program for each power of two."""
-    size = WORKING_SET if model.working_set is None else model.working_set
-    return dataclasses.replace(model, working_set=2 * size)
+    return dataclasses.replace(model, working_set=2 * (model.working_set or ALL_FEATURES))
+
+
+def _smallest(model: GLM, data: Data) -> GLM:
+    return dataclasses.replace(model, working_set=WORKING_SET) if data.n_features > ALL_FEATURES else model
 
 
 def alpha_max(rows: Any, rest: Any, axis_name: str | None = None) -> Array:
@@ -175,6 +180,7 @@ def follow_folds(data: Data, model: GLM, alphas: np.ndarray, train: np.ndarray, 
 
 
 def _resumed(program: Any, data: Data, rows: Any, model: GLM, alphas: Any, init: Any, first: Any) -> Path:
+    model = _smallest(model, data)
     path, start = compute(program, data, model, alphas, init, first, rows=rows)
     while (path.status == OVERFLOW).any():
         model = larger(model)
