@@ -36,8 +36,8 @@ __all__ = [
     "ridge_folds",
 ]
 
-# Up to this many features all are solved for together; of more, a working set that starts here and doubles: each step of
-# a solve factors the whole set, however few of its columns are in use.
+# Up to this many features all are solved for together; of more, a working set that starts here and is quadrupled when it
+# is full: each step factors the whole set, however few of its columns are in use, and each size is a program to compile.
 ALL_FEATURES, WORKING_SET = 256, 64
 
 
@@ -98,7 +98,7 @@ def _one_by_one(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM
 
 
 def elastic_net(data: Data, model: GLM, init: np.ndarray | None = None, seed: np.ndarray = NO_SEED) -> FittedGLM:
-    """An elastic net for each target. The working set is doubled on the host until it holds every solution."""
+    """An elastic net for each target. The working set grows on the host until it holds every solution."""
     if init is None:
         init = np.zeros((data.n_features, *data.y.shape[1:]), data.dtype)
     model, n_steps = _smallest(model, data), 0
@@ -111,8 +111,8 @@ def elastic_net(data: Data, model: GLM, init: np.ndarray | None = None, seed: np
 
 
 def larger(model: GLM) -> GLM:
-    """The same model with twice the working set: one compiled program for each power of two."""
-    return dataclasses.replace(model, working_set=2 * (model.working_set or ALL_FEATURES))
+    """The same model with four times the working set: one compiled program for each power of four."""
+    return dataclasses.replace(model, working_set=4 * (model.working_set or ALL_FEATURES))
 
 
 def _smallest(model: GLM, data: Data) -> GLM:
@@ -167,7 +167,7 @@ def _squared_errors(query: tuple[Array, Array], X: Any, y: Array, w: Array) -> t
 
 
 def follow(data: Data, model: GLM, alphas: np.ndarray, init: np.ndarray | None = None) -> Path:
-    """A path; ``values`` are its coefficients. Where the working set is full it goes on with one of twice the size."""
+    """A path; ``values`` are its coefficients. Where the working set is full it goes on with a larger one."""
     init = np.zeros(data.n_features, data.dtype) if init is None else init
     return _resumed(_path, data, data.rows, model, alphas, init, np.zeros((), np.int32))
 

@@ -1,4 +1,4 @@
-"""Feature-sign Newton: the elastic net on a small Gram matrix, by exact solves on guessed signs."""
+"""Feature-sign Newton: the elastic net on a small Gram matrix; gradient steps find the signs, Newton the values."""
 
 from __future__ import annotations
 
@@ -10,47 +10,51 @@ from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
 
-from .coordinate_descent import sweep
 from .gap import duality_gap
+from .proximal_gradient import accelerate
 from .protocols import Solver
 from .quadratic import Quadratic
 from .solution import STALLED
 
 __all__ = ["FeatureSign"]
 
-# Newcomers whose solved sign contradicts their guess are dropped and the rest solved again, this many times.
-MAX_DROPS = 5
-# Only newcomers that violate by this share of the largest violation enter together. On five equicorrelated designs a share
-# of 0.5 or 0.8 took fewer steps than 0 wherever the start was far from the solution (100 × 200, alpha_max / 100: 884 steps
-# at 0, 140 at 0.5, 56 at 0.8), and up to twice as many on an easy one; the value lies between those two, untuned beyond.
-NEWCOMER_SHARE = 0.7
+# Products with G in the first burst and the longest, in units of K. K / 4 of them cost about as much as one Cholesky factor
+# (on CPUs, for K from 64 to 2048). In a shorter burst than the shortest, the search for a step size might be all of it.
+FIRST_BURST, LONGEST_BURST, SHORTEST_BURST = 0.25, 4, 16
+# A move is worth making if it gains more than so many ulps of the terms it is made of.
+NOISE = 2
+# Steps without a better certificate after which the floor of the precision is reached.
+MAX_IDLE_STEPS = 8
 
 
 class _State(eqx.Module):
     coef: Array
     g: Array
-    active: Array
+    energy: Array
     gap: Array
-    n_drops: Array
-    sweep: Array
-    stuck: Array
+    burst: Array
+    lipschitz: Array
+    best_gap: Array
+    n_idle: Array
+    gained: Array
 
 
 class FeatureSign(Solver):
-    """Feature-sign Newton with a coordinate-descent fallback.
+    """Feature-sign Newton: bursts of proximal gradient steps choose the signs, Newton steps solve for the values.
 
     *Minimises* ``½ bᵀ G b − q·b + Σ l1 |b| + ½ Σ l2 b²`` over b ∈ Rᴷ, or over b ≥ 0, for K small enough to factor G.
 
-    *Step* With ``g = q − (G + l2) b``, A the support and the coordinates that
-    violate ``|g| ≤ l1`` most, and σ the signs of b
-    or else of g: ``t_A = b_A + (G + l2)_AA⁻¹ (g − l1 σ)_A``. Newcomers with sign(t) ≠ σ leave A, and it is solved again.
-    Then b moves to the best breakpoint of the objective along t − b, or to t with the coordinates that crossed zero set
-    to zero, whichever is lower. Where neither gains, a coordinate sweep follows.
+    *Step* First a burst of accelerated proximal gradient steps, which lets many coordinates enter and leave at once. Then,
+    with A the support, σ its signs and ``g = q − (G + l2) b``, one Newton step for the signs held fast:
+    ``t_A = b_A + (G + l2)_AA⁻¹ (g − l1 σ)_A``. b moves to the best breakpoint of the objective along t − b, or to t with
+    the coordinates that crossed zero set to zero, whichever is lower, if it is lower. Each burst is twice as long as the
+    one before, up to 4 K steps: near the solution one is enough, and where signs stay undecided for long the accelerated
+    method converges alone.
 
     *Reads the data by* columns: g at the current b. Where the quadratic holds its moments, that is no reading at all;
     where it reads X, errors in G cost steps and not accuracy.
 
-    *Cost per step* one Cholesky factor, K³/3.
+    *Cost per step* one Cholesky factor, K³/3, and K/4, K/2, … 4 K products with G, 2 K² each.
 
     *Stops when* the duality gap is at most ``tol``.
 
@@ -62,8 +66,9 @@ class FeatureSign(Solver):
 
     References
     ----------
-    Lee, Battle, Raina, Ng, "Efficient sparse coding algorithms", NIPS 2006, for one entry at a time; finite, since the
-    objective falls strictly over finitely many sign patterns.
+    Lee, Battle, Raina, Ng, "Efficient sparse coding algorithms", NIPS 2006 (feature signs); Wen, Yin, Goldfarb, Zhang,
+    "A fast algorithm for sparse reconstruction based on shrinkage, subspace optimization and continuation", SIAM J. Sci.
+    Comput. 2010 (shrinkage, then Newton).
     """
 
     needs: ClassVar = frozenset({"columns"})
@@ -74,9 +79,12 @@ class FeatureSign(Solver):
     positive: bool = eqx.field(static=True, default=False)
 
     def init(self, problem, params, key=None):
-        g, _ = self._evaluate(problem.design, params)
-        gap, no, zero = jnp.asarray(jnp.inf, g.dtype), jnp.bool_(False), jnp.int32(0)
-        return _State(params, g, self._active(params, g), gap, zero, no, no)
+        g, energy = self._evaluate(problem.design, params)
+        burst = jnp.int32(max(SHORTEST_BURST, round(FIRST_BURST * params.shape[0])))
+        lipschitz = jnp.max(problem.design.squares + self.l2)
+        lipschitz = jnp.where(lipschitz > 0, lipschitz, 1)
+        infinite = jnp.asarray(jnp.inf, g.dtype)
+        return _State(params, g, energy, infinite, burst, lipschitz, infinite, jnp.int32(0), jnp.bool_(True))
 
     def ask(self, objective, state):
         return None
@@ -91,69 +99,52 @@ class FeatureSign(Solver):
         return state.gap
 
     def status(self, state):
-        return jnp.where(state.stuck, jnp.int32(STALLED), jnp.int32(0))
+        stuck = ~state.gained | (state.n_idle >= MAX_IDLE_STEPS)
+        return jnp.where(stuck, jnp.int32(STALLED), jnp.int32(0))
 
     def tell(self, objective, state, answer):
         quadratic: Quadratic = answer
-        gram = quadratic.gram(jnp.arange(state.coef.shape[0], dtype=jnp.int32))
-        moved, wrong = lax.cond(
-            state.sweep,
-            lambda: (
-                sweep(gram, state.g, state.coef, (self.l1, self.l2), self.positive),
-                jnp.zeros_like(state.active),
-            ),
-            lambda: self._newton(gram, state),
-        )
-        again = wrong.any() & (state.n_drops < MAX_DROPS)
-        gain, noise = self._gain(gram, state, moved)
-        gained = (gain < -noise) & ~again
-        # a move that only shuffles rounding errors is not made; after a sweep without gain nothing is left to try
+        eps = jnp.finfo(state.g.dtype).eps
+        hessian = quadratic.gram(jnp.arange(state.coef.shape[0], dtype=jnp.int32)) + jnp.diag(self.l2)
+        start = state.coef, state.g
+        near, lipschitz = accelerate(hessian, start, self.l1, state.lipschitz, state.burst, positive=self.positive)
+        moved = self._newton(hessian, near, state.g - _times(hessian, near - state.coef))
+        # a correlation is rounded by ulps of ‖X_j‖ ‖r‖: a move that gains less than these only shuffles errors
+        noise = NOISE * eps * (jnp.abs(moved - state.coef) @ jnp.sqrt(quadratic.squares * state.energy))
+        gained = self._gain(hessian, start, moved) < -noise
         coef = jnp.where(gained, moved, state.coef)
         g, energy = self._evaluate(quadratic, coef)
-        return _State(
-            coef=coef,
-            g=g,
-            active=jnp.where(again, state.active & ~wrong, self._active(coef, g)),
-            gap=duality_gap(coef, g, energy, (self.l1, self.l2), self.positive),
-            n_drops=jnp.where(again, state.n_drops + jnp.int32(1), jnp.int32(0)),
-            sweep=~again & ~gained & ~state.sweep,
-            stuck=~again & ~gained & state.sweep,
-        )
+        gap = duality_gap(coef, g, energy, (self.l1, self.l2), self.positive)
+        longer = jnp.minimum(2 * state.burst, jnp.int32(max(SHORTEST_BURST, LONGEST_BURST * coef.shape[0])))
+        n_idle = jnp.where(gap < 0.9 * state.best_gap, jnp.int32(0), state.n_idle + jnp.int32(1))
+        best_gap = jnp.minimum(gap, state.best_gap)
+        return _State(coef, g, energy, gap, longer, lipschitz, best_gap, n_idle, gained)
 
     def _evaluate(self, quadratic: Quadratic, coef: Array) -> tuple[Array, Array]:
         everywhere = jnp.arange(coef.shape[0], dtype=jnp.int32)
         smooth, energy = quadratic.correlations(quadratic.start(everywhere, coef))
         return smooth - self.l2 * coef, energy
 
-    def _active(self, coef: Array, g: Array) -> Array:
-        push = g if self.positive else jnp.abs(g)
-        excess = jnp.where(coef != 0, 0, push - self.l1 * (1 + 4 * jnp.finfo(g.dtype).eps))
-        return (coef != 0) | ((excess > 0) & (excess >= NEWCOMER_SHARE * excess.max()))
+    def _gain(self, hessian: Array, start: tuple[Array, Array], coef: Array) -> Array:
+        """Objective at `coef` less that at `start`, as a sum of differences."""
+        old, g = start
+        d = coef - old
+        return jnp.sum(self.l1 * (jnp.abs(coef) - jnp.abs(old)) - g * d + 0.5 * d * _times(hessian, d))
 
-    def _gain(self, gram: Array, state: _State, coef: Array) -> tuple[Array, Array]:
-        """Objective at `coef` less that of the state, as a sum of differences, and the rounding error of that sum."""
-        d = coef - state.coef
-        curved = _times(gram, d) + self.l2 * d
-        terms = self.l1 * (jnp.abs(coef) - jnp.abs(state.coef)) - state.g * d + 0.5 * d * curved
-        return jnp.sum(terms), 2 * jnp.finfo(terms.dtype).eps * jnp.sum(jnp.abs(terms))
-
-    def _newton(self, gram: Array, state: _State) -> tuple[Array, Array]:
-        """Where the step leads, and the newcomers whose sign it contradicts (it is then not to be taken)."""
-        coef, sign = state.coef, jnp.where(state.coef != 0, jnp.sign(state.coef), jnp.sign(state.g))
-        hessian = gram + jnp.diag(self.l2)
-        step = cholesky.masked_solve(hessian, state.active, state.g - self.l1 * sign)
-        wrong = state.active & (coef == 0) & (step * sign <= 0)
-        d = jnp.where(wrong, 0, step)
+    def _newton(self, hessian: Array, coef: Array, g: Array) -> Array:
+        """Where the Newton step for the signs of `coef` leads; `coef`, if nowhere lower."""
+        d = cholesky.masked_solve(hessian, coef != 0, g - self.l1 * jnp.sign(coef))
         # t: where the line coef + t d leaves the orthant, coordinate by coordinate; and its end, t = 1
         crossing = coef * (coef + d) < 0
         t = jnp.where(crossing, -coef / jnp.where(crossing, d, 1), 1)
         absolute = jnp.abs(coef[None, :] + t[:, None] * d[None, :]) - jnp.abs(coef)[None, :]
-        along = -t * (state.g @ d) + 0.5 * jnp.square(t) * (d @ _times(hessian, d)) + absolute @ self.l1
+        along = -t * (g @ d) + 0.5 * jnp.square(t) * (d @ _times(hessian, d)) + absolute @ self.l1
         best = t[jnp.argmin(along)]
         at_breakpoint = jnp.where(crossing & (t == best), 0, coef + best * d)
         clipped = jnp.where(crossing, 0, coef + d)
-        lower = self._gain(gram, state, clipped)[0] < along.min()
-        return jnp.where(lower, clipped, at_breakpoint), wrong
+        at_clipped = self._gain(hessian, (coef, g), clipped)
+        lower = jnp.where(at_clipped < along.min(), clipped, at_breakpoint)
+        return jnp.where(jnp.minimum(at_clipped, along.min()) < 0, lower, coef)
 
 
 def _times(a: Array, b: Array) -> Array:
