@@ -17,43 +17,57 @@ class Spectrum(eqx.Module):
     vectors : (p, r)
         Orthonormal columns; the row space of X where r < p.
     values : (r,)
-        Eigenvalues of ``XᵀX``, ascending or descending, ≥ 0.
+        Eigenvalues of ``XᵀX``, ascending or descending, ≥ 0; zero where nothing but rounding is known of them.
+    rounding : scalar
+        One ulp of the largest: the rounding error of an eigenvalue of the Gram matrix of many rows.
     """
 
     vectors: Array
     values: Array
+    rounding: Array
+
+    def inverse(self, alpha: Array) -> Array:
+        """``1 / (λ + alpha)``, (r,) or (r, k) for alpha a scalar or (k,).
+
+        An alpha below the rounding error does not bound a small λ + alpha: one ulp does. It is an upper bound up to a
+        factor of two, so that refinements by this inverse contract. Without alpha the inverse is the pseudo-inverse.
+        """
+        values = self.values if alpha.ndim == 0 else self.values[:, None]
+        unknown = values <= self.rounding * self.vectors.shape[0]
+        known = jnp.where(unknown, 1, values)
+        return jnp.where(
+            unknown & (alpha == 0), 0, 1 / jnp.where(unknown, values + alpha + self.rounding, known + alpha)
+        )
 
     def solve(self, alpha: Array, b: Array) -> Array:
         """``(XᵀX + alpha I)⁻¹ b`` on the row space of X, for b (p,) or (p, k) in that space, alpha a scalar or (k,)."""
-        scale = self.values + (alpha if alpha.ndim == 0 else alpha[:, None])
-        scale = scale if b.ndim == 1 or alpha.ndim else scale[None]
-        inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
-        rotated = jnp.einsum("p...,pr->...r", b, self.vectors, precision=lax.Precision.HIGHEST)
-        return jnp.matmul(self.vectors, (rotated * inverse).T, precision=lax.Precision.HIGHEST)
+        inverse = self.inverse(alpha)
+        rotated = jnp.einsum("pr,p...->r...", self.vectors, b, precision=lax.Precision.HIGHEST)
+        scaled = rotated * (inverse if inverse.ndim == rotated.ndim else inverse[:, None])
+        return jnp.matmul(self.vectors, scaled, precision=lax.Precision.HIGHEST)
 
 
 def of_gram(gram: Array) -> Spectrum:
-    """Spectrum of a Gram matrix (p, p). Eigenvalues below its rounding error are set to zero and their vectors kept."""
+    """Spectrum of a Gram matrix (p, p)."""
     values, vectors = jnp.linalg.eigh(gram, symmetrize_input=False)
-    floor = jnp.finfo(gram.dtype).eps * gram.shape[0] * values[-1]
-    return Spectrum(vectors, jnp.where(values > floor, values, 0))
+    values = jnp.maximum(values, 0)
+    return Spectrum(vectors, values, jnp.finfo(gram.dtype).eps * values[-1])
 
 
 def of_rows(X: Array) -> tuple[Array, Spectrum]:
     """Left singular vectors (n, r) and spectrum of an explicit X; for short X, and for the triangle of a QR."""
     left, singular, right = jnp.linalg.svd(X, full_matrices=False)
     floor = jnp.finfo(X.dtype).eps * max(X.shape) * singular[0]
-    return left, Spectrum(right.T, jnp.square(jnp.where(singular > floor, singular, 0)))
+    values = jnp.square(jnp.where(singular > floor, singular, 0))
+    return left, Spectrum(right.T, values, jnp.finfo(X.dtype).eps * values[0])
 
 
 def of_short_rows(rows: Array) -> Spectrum:
     """Spectrum of `rows` (n, p) with n ≤ p, from the (n, n) matrix of their products; r = n."""
-    kernel = jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST)
-    left = of_gram(kernel)
-    root = jnp.sqrt(left.values)
-    inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1), 0)
-    vectors = jnp.einsum("np,nr->pr", rows, left.vectors * inverse[None], precision=lax.Precision.HIGHEST)
-    return Spectrum(vectors, left.values)
+    left = of_gram(jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST))
+    # rowsᵀ u_i = √λ_i v_i, with rounding errors along the large v: taken from the largest down, QR projects them off the small
+    scaled = jnp.einsum("np,nr->pr", rows, left.vectors[:, ::-1], precision=lax.Precision.HIGHEST)
+    return Spectrum(jnp.linalg.qr(scaled)[0], left.values[::-1], left.rounding)
 
 
 def triangular_factor(rows: Array) -> Array:

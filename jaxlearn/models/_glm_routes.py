@@ -22,7 +22,7 @@ from jaxlearn.solvers.implicit import attach_derivative
 from jaxlearn.solvers.lbfgs import LBFGS
 from jaxlearn.solvers.newton import NewtonCholesky
 from jaxlearn.solvers.protocols import Objective, Problem
-from jaxlearn.solvers.solution import CONVERGED, NONFINITE, Budget, Solution
+from jaxlearn.solvers.solution import CONVERGED, NONFINITE, STALLED, Budget, Solution
 from jaxlearn.solvers.solve import solve
 from jaxlearn.solvers.working_set import WorkingSetPath
 
@@ -117,8 +117,10 @@ def fit_squared(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
             coef, residual = closed_form.ridge(spectrum, held.design, held.y, held.sample_weight, alpha)
         else:
             coef, residual, singular_values = closed_form.least_squares(held.design, held.y, held.sample_weight)
-        finite = jnp.isfinite(residual)
-        status, n_steps = jnp.where(finite, jnp.int32(CONVERGED), jnp.int32(NONFINITE)), jnp.int32(1)
+        # half of the digits at least: rounding alone costs an ill-conditioned X some, whatever `tol` asks for
+        within = residual <= jnp.maximum(jnp.asarray(model.tol, y.dtype), jnp.sqrt(jnp.finfo(y.dtype).eps))
+        status = jnp.where(within, jnp.int32(CONVERGED), jnp.int32(STALLED))
+        status, n_steps = jnp.where(jnp.isfinite(residual), status, jnp.int32(NONFINITE)), jnp.int32(1)
     else:
         start = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
         chosen = {"conjugate_gradient": ConjugateGradient, "newton": NewtonCholesky}.get(solver)

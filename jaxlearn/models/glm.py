@@ -181,9 +181,7 @@ def leave_one_out(
 
     def at(alpha: Array) -> Array:
         coef, _ = closed_form.ridge(spectrum, centred.design, centred.y, centred.sample_weight, alpha)
-        scale = spectrum.values + alpha
-        inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
-        leverage = weight * (mean_part + scores @ inverse)
+        leverage = weight * (mean_part + scores @ spectrum.inverse(alpha))
         f = centred.design.matvec(coef)
         rest = 1 - leverage
         # a row that alone decides a direction cannot be predicted without it: its residual is the target itself

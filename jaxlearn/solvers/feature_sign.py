@@ -11,8 +11,8 @@ from jax import Array, lax
 from jaxlearn.linalg import cholesky
 
 from .gap import duality_gap
-from .proximal_gradient import accelerate
 from .protocols import Solver
+from .proximal_gradient import accelerate
 from .quadratic import Quadratic
 from .solution import STALLED
 

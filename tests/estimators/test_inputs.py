@@ -181,8 +181,9 @@ def test_separable_classes_without_a_penalty():
 
 
 def test_a_short_fit_warns_with_certificate_and_remedy():
+    crowd = np.random.default_rng(0).standard_normal((30, 60)) + np.linspace(-3, 3, 30)[:, None]
     with pytest.warns(ConvergenceWarning, match=r"duality gap .* after 1 steps.*max_iter"):
-        model = Lasso(alpha=0.001, max_iter=1, tol=1e-12).fit(X, y)
+        model = Lasso(alpha=0.001, max_iter=1, tol=1e-12).fit(crowd, crowd[:, :20].sum(1))
     assert not model.converged_
     with pytest.warns(ConvergenceWarning, match="gradient"):
         LogisticRegression(max_iter=1, tol=1e-9).fit(X, y)

@@ -205,3 +205,26 @@ def test_sparse_is_dense(diabetes):
         for kind in (scipy.sparse.csr_array, scipy.sparse.csc_matrix):
             np.testing.assert_allclose(model.fit(kind(X), target, weight).coef_, dense, atol=1e-6)
         np.testing.assert_allclose(model.predict(kind(X)), model.predict(X))
+
+
+@pytest.mark.parametrize("shape", [(300, 60), (60, 90)])
+@pytest.mark.parametrize(("alpha", "worse"), [(1.0, 1e-5), (0.1, 1e-5), (1e-3, 1.0)])
+def test_ridge_in_single_precision_bears_eigenvalues_below_its_rounding_error(shape, alpha, worse):
+    """An eigenvalue that float32 cannot see is not zero: taken for zero, refinements by 1 / alpha diverge.
+
+    One ulp of the largest eigenvalue is 0.01 here: refinements contract fast for strengths above it, slowly below.
+    """
+    rng = np.random.default_rng(0)
+    n, p = shape
+    U, _ = np.linalg.qr(rng.standard_normal((n, min(n, p))))
+    V, _ = np.linalg.qr(rng.standard_normal((p, min(n, p))))
+    X = (U * np.geomspace(300, 0.03, min(n, p))) @ V.T
+    y = X @ rng.standard_normal(p) + rng.standard_normal(n)
+    single = jl.Ridge(alpha).fit(X.astype(np.float32), y.astype(np.float32))
+    double = sk.Ridge(alpha, solver="svd").fit(X, y)
+
+    def objective(model):
+        r = y - X @ model.coef_.astype(np.float64) - model.intercept_
+        return r @ r + alpha * (model.coef_.astype(np.float64) ** 2).sum()
+
+    assert objective(single) <= objective(double) * (1 + worse)

@@ -172,3 +172,14 @@ def test_the_path_records_what_it_certifies(x64):
         assert gap == pytest.approx(exact, abs=1e-12)
         assert gap <= 1e-8 * (y @ y) / 80
     assert WorkingSetPath.certificate == "duality gap"
+
+
+@pytest.mark.parametrize(("rho", "share"), [(0.0, 1e-2), (0.0, 1e-3), (0.5, 1e-2)])
+def test_a_dense_solution_takes_few_factors(rho, share, x64):
+    """Hundreds of coefficients enter together: one at a time, each costs a factor."""
+    X, y = equicorrelated(200, 250, rho, 125)
+    alpha = share * float(glm.alpha_max(GLM(penalty=L1(1.0)), X, y))
+    fitted = jax.jit(glm.fit)(GLM(penalty=L1(alpha), tol=1e-8), X, y)
+    assert int(fitted.status) == 0
+    assert (np.asarray(fitted.coef) != 0).sum() > 100
+    assert int(fitted.n_steps) <= 12

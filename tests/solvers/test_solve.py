@@ -8,7 +8,7 @@ import pytest
 from jaxlearn.access import Dense, Streamed
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
-from jaxlearn.objectives import L1, L2, Logistic, NoPenalty
+from jaxlearn.objectives import L1, L2, Logistic, NoPenalty, Squared
 from jaxlearn.solvers import (
     CONVERGED,
     LBFGS,
@@ -123,3 +123,14 @@ def test_impossible_combinations_are_refused_when_configured():
         glm.fit(GLM(), np.ones((3, 2)), np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="path"):
         glm.path(GLM(), np.ones((3, 2)), np.ones(3), np.ones(2))
+
+
+@pytest.mark.parametrize("solver", [NewtonCholesky(), LBFGS()])
+def test_smooth_solvers_take_several_targets(solver, x64):
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((30, 4)), rng.standard_normal((30, 3))
+    problem = Problem(Objective(Squared(), L2(0.1)), Dense(jnp.asarray(X)), jnp.asarray(Y), jnp.full(30, 1 / 30))
+    solution = solve(problem, solver, jnp.zeros((4, 3)), budget=Budget(1e-9, 50))
+    np.testing.assert_allclose(
+        solution.params, np.linalg.solve(X.T @ X / 30 + 0.1 * np.eye(4), X.T @ Y / 30), atol=1e-8
+    )
