@@ -58,6 +58,13 @@ def dtype(data_dtype):
         yield data_dtype
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Thousands of compiled programs exhaust the memory maps of a process, which then dies in the compiler."""
+    yield
+    jax.clear_caches()
+
+
 class CountCompiles:
     """The programs that JAX compiled inside the ``with``; one read from the persistent cache counts as well.
 

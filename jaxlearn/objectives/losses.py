@@ -49,12 +49,12 @@ class Loss(eqx.Module):
 
 
 class Squared(Loss):
-    """``½ ‖y − f‖²``, with the identity link; y and f may be (n, k), for k targets."""
+    """``½ (y − f)²``, with the identity link; of (n, k), k targets that share nothing, element by element."""
 
     curvature_bound: ClassVar[float] = 1.0
 
     def value(self, y, f):
-        return _over_targets(0.5 * jnp.square(y - f))
+        return 0.5 * jnp.square(y - f)
 
     def gradient(self, y, f):
         return f - y
@@ -63,14 +63,10 @@ class Squared(Loss):
         return jnp.ones_like(f)
 
     def conjugate(self, y, u):
-        return _over_targets(0.5 * jnp.square(u) + u * y)
+        return 0.5 * jnp.square(u) + u * y
 
     def inverse_link(self, f):
         return f
-
-
-def _over_targets(value: Array) -> Array:
-    return value if value.ndim == 1 else value.sum(1)
 
 
 class Logistic(Loss):

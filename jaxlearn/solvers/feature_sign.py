@@ -22,7 +22,7 @@ __all__ = ["FeatureSign"]
 # (on CPUs, for K from 64 to 2048). In a shorter burst than the shortest, the search for a step size might be all of it.
 FIRST_BURST, LONGEST_BURST, SHORTEST_BURST = 0.25, 4, 16
 # A move is worth making if it gains more than so many ulps of the terms it is made of.
-NOISE = 2
+NOISE = 0.5
 # Steps without a better certificate after which the floor of the precision is reached.
 MAX_IDLE_STEPS = 8
 

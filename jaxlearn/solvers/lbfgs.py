@@ -117,4 +117,4 @@ def _value_and_gradient(query: tuple[Loss, Array], X: Any, y: Array, w: Array) -
     loss, coef = query
     f = X.matvec(coef)
     slope = loss.gradient(y, f)
-    return w @ loss.value(y, f), X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope), None
+    return (w @ loss.value(y, f)).sum(), X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope), None

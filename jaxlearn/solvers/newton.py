@@ -63,4 +63,4 @@ def _second_order(query: tuple[Loss, Array], X: Any, y: Array, w: Array) -> tupl
     f = X.matvec(coef)
     slope = loss.gradient(y, f)
     gradient = X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope)
-    return w @ loss.value(y, f), gradient, hessian(loss, X, y, w, f)
+    return (w @ loss.value(y, f)).sum(), gradient, hessian(loss, X, y, w, f)

@@ -61,7 +61,7 @@ def accelerate(
 
     def step(_: Array, state: _State) -> _State:
         z = state.ahead + state.g_ahead / state.lipschitz
-        shrunk = jnp.sign(z) * jnp.maximum(jnp.abs(z) - l1 / state.lipschitz, 0)
+        shrunk = z - jnp.clip(z, -l1 / state.lipschitz, l1 / state.lipschitz)
         coef = jnp.maximum(shrunk, 0) if positive else shrunk
         g = g0 - jnp.matmul(coef - coef0, hessian, precision=lax.Precision.HIGHEST)
         d = coef - state.ahead
