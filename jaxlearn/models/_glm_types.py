@@ -34,7 +34,8 @@ class GLM(eqx.Module):
         feature (p,), or, with ``L2``, one for each target (1, k).
     tol : float
         l1 penalties: duality gap in units of the weighted mean of (y − ȳ)². Smooth losses: largest entry of the
-        gradient. Conjugate gradients: relative residual. Closed forms do not use it.
+        gradient. Conjugate gradients: relative residual. Closed forms do not iterate
+        towards it; one whose relative residual exceeds both it and √eps is reported as stalled.
     max_steps : int
         Passes over the data; with an l1 penalty, for each alpha.
     fit_intercept : bool
