@@ -10,6 +10,7 @@ derivative of a validation error with respect to the strength of the penalty, th
 *warm* is the median of the next.
 """
 
+import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -221,6 +222,6 @@ slope_plot.plot(step_alphas, steps[:, 2], "o", ms=4, color=red, label="gradient 
 slope_plot.set(xlabel="alpha", ylabel="derivative in log alpha")
 slope_plot.legend(frameon=False)
 
-picture = Path(__file__).resolve().with_suffix(".png")
+picture = Path(sys.argv[0]).resolve().with_suffix(".png")
 figure.savefig(picture, dpi=120)
 print(f"The picture: {picture}")
