@@ -39,3 +39,5 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_memory": False,
 }
+# a property listed among the attributes is described once
+napoleon_use_ivar = True

@@ -60,7 +60,7 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, LinearRegressor):
         Passes over the data.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where X has some.
 
     Examples

@@ -81,7 +81,7 @@ class LogisticRegression(LinearClassifier):
         Whether it is within the tolerance.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where X has some.
 
     Examples

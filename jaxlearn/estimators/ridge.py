@@ -160,7 +160,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, LinearRegressor, _RidgeModel):
         Whether it is within the tolerance.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where X has some.
 
     Examples

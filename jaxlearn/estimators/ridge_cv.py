@@ -85,7 +85,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
         Of that fit, as for `Ridge`.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where X has some.
 
     Examples
