@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-__all__ = ["Spectrum", "of_gram", "of_rows", "of_short_rows", "triangular_factor"]
+__all__ = ["Spectrum", "merge_triangular_factors", "of_gram", "of_rows", "of_short_rows", "triangular_factor"]
 
 
 class Spectrum(eqx.Module):
@@ -68,6 +68,11 @@ def of_short_rows(rows: Array) -> Spectrum:
     # rowsᵀ u_i = √λ_i v_i, with rounding errors along the large v: taken from the largest down, QR projects them off the small
     scaled = jnp.einsum("np,nr->pr", rows, left.vectors[:, ::-1], precision=lax.Precision.HIGHEST)
     return Spectrum(jnp.linalg.qr(scaled)[0], left.values[::-1], left.rounding)
+
+
+def merge_triangular_factors(stacked: Array) -> Array:
+    """The factor of all rows from those of their blocks, stacked on a first axis."""
+    return triangular_factor(stacked.reshape(-1, stacked.shape[-1])) if stacked.shape[0] > 1 else stacked[0]
 
 
 def triangular_factor(rows: Array) -> Array:

@@ -1,5 +1,5 @@
 """Pure model definitions: ``fit(model, X, y) -> fitted`` and ``predict(fitted, X)``, for use under any transformation."""
 
-from . import glm
+from . import glm, pca
 
-__all__ = ["glm"]
+__all__ = ["glm", "pca"]

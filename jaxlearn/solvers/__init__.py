@@ -1,5 +1,6 @@
 """Pure solvers, the loop that runs them, and the derivative of what they find."""
 
+from .block_krylov import BlockKrylov
 from .conjugate_gradient import ConjugateGradient
 from .coordinate_descent import CoordinateDescent
 from .feature_sign import FeatureSign
@@ -20,6 +21,7 @@ __all__ = [
     "OVERFLOW",
     "SENTENCES",
     "STALLED",
+    "BlockKrylov",
     "Budget",
     "ConjugateGradient",
     "CoordinateDescent",

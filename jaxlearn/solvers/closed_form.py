@@ -78,7 +78,7 @@ def least_squares(design: Any, y: Array, sample_weight: Array) -> tuple[Array, A
     singular_values : (min(n, p),)
         Of ``√ω X``, descending; zero below their rounding error.
     """
-    triangle = design.fold(_triangle, None, y, sample_weight, merge=_merge_triangles)
+    triangle = design.fold(_triangle, None, y, sample_weight, merge=spectral.merge_triangular_factors)
     p = design.shape[1]
     left, spectrum = spectral.of_rows(triangle[:, :p])
     target = triangle[:, p:] if y.ndim > 1 else triangle[:, p]
@@ -110,7 +110,3 @@ def _triangle(_: Any, X: Any, y: Array, w: Array) -> Array:
     root = jnp.sqrt(w)[:, None]
     rows = X.take(jnp.arange(X.shape[1], dtype=jnp.int32)).T
     return spectral.triangular_factor(root * jnp.concatenate([rows, y if y.ndim > 1 else y[:, None]], axis=1))
-
-
-def _merge_triangles(stacked: Array) -> Array:
-    return spectral.triangular_factor(stacked.reshape(-1, stacked.shape[-1])) if stacked.shape[0] > 1 else stacked[0]
