@@ -222,6 +222,7 @@ slope_plot.plot(step_alphas, steps[:, 2], "o", ms=4, color=red, label="gradient 
 slope_plot.set(xlabel="alpha", ylabel="derivative in log alpha")
 slope_plot.legend(frameon=False)
 
+# not __file__, which the gallery of the documentation does not define
 picture = Path(sys.argv[0]).resolve().with_suffix(".png")
 figure.savefig(picture, dpi=120)
 print(f"The picture: {picture}")

@@ -60,7 +60,7 @@ def dtype(data_dtype):
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Thousands of compiled programs exhaust the memory maps of a process, which then dies in the compiler."""
+    """Programs are dropped after each module: a process that held thousands died in the compiler, once and unexplained."""
     yield
     jax.clear_caches()
 

@@ -58,7 +58,7 @@ def of_rows(X: Array) -> tuple[Array, Spectrum]:
     """Left singular vectors (n, r) and spectrum of an explicit X; for short X, and for the triangle of a QR."""
     left, singular, right = jnp.linalg.svd(X, full_matrices=False)
     floor = jnp.finfo(X.dtype).eps * max(X.shape) * singular[0]
-    values = jnp.square(jnp.where(singular > floor, singular, 0))
+    values = jnp.square(jnp.where(singular <= floor, 0, singular))  # not a number stays one
     return left, Spectrum(right.T, values, jnp.finfo(X.dtype).eps * values[0])
 
 

@@ -11,7 +11,6 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jaxlearn.access.columns import column_quadratic, gram_quadratic
-from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Centered, Design, WithIntercept
 from jaxlearn.objectives import L2, Multinomial, NoPenalty, Penalty
 from jaxlearn.solvers import closed_form
@@ -27,6 +26,7 @@ from jaxlearn.solvers.solve import solve
 from jaxlearn.solvers.working_set import WorkingSetPath
 
 from ._glm_types import GLM, MEDIUM, SMALL, FittedGLM
+from ._weights import weighted
 
 __all__ = [
     "attach_sparse",
@@ -58,20 +58,12 @@ class Centred(NamedTuple):
 
 def prepare(X: Any, y: Any, sample_weight: Any, axis_name: str | None) -> tuple[Design, Array, Array]:
     """Design, target and weights that sum to one over all rows."""
-    design = as_design(X, axis_name)
+    design, weight, _ = weighted(X, sample_weight, axis_name)
     y = jnp.asarray(y, design.dtype)
     n_samples = design.shape[0]
     if y.shape[:1] != (n_samples,):
         raise ValueError(f"`y` has shape {y.shape}; expected {n_samples} rows, as `X`.")
-    weight = jnp.ones(n_samples, design.dtype) if sample_weight is None else jnp.asarray(sample_weight, design.dtype)
-    if weight.shape != (n_samples,):
-        raise ValueError(f"`sample_weight` has shape {weight.shape}; expected ({n_samples},).")
-    total = design.fold(_total, None, weight)
-    return design, y, weight / total
-
-
-def _total(_: Any, X: Design, w: Array) -> Array:
-    return w.sum()
+    return design, y, weight
 
 
 def _means(_: Any, X: Design, y: Array, w: Array) -> tuple[Array, Array]:

@@ -16,10 +16,13 @@ from jax.typing import ArrayLike
 from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Centered, Design
 from jaxlearn.linalg import spectral
+from jaxlearn.solvers import closed_form
 from jaxlearn.solvers.block_krylov import BlockKrylov
 from jaxlearn.solvers.protocols import Problem
 from jaxlearn.solvers.solution import CONVERGED, NONFINITE, Budget
 from jaxlearn.solvers.solve import solve
+
+from ._weights import weighted
 
 __all__ = ["PCA", "FittedPCA", "fit", "inverse_transform", "transform"]
 
@@ -81,7 +84,7 @@ class FittedPCA(eqx.Module):
     residual : scalar
         The certificate; zero for a direct solver.
     n_steps : int32 scalar
-        Passes over the data beside those for mean and variance.
+        Passes over the data beside those for weights, mean and, with ``krylov``, variance.
     certificate : str
         What `residual` is.
     """
@@ -135,15 +138,10 @@ def fit(
     >>> bool(fitted.explained_variance[0] / fitted.total_variance > 0.99), transform(fitted, X).shape
     (True, (4, 1))
     """
-    design = as_design(X, axis_name)
-    n_samples, n_features = design.shape
-    weight = jnp.ones(n_samples, design.dtype) if sample_weight is None else jnp.asarray(sample_weight, design.dtype)
-    if weight.shape != (n_samples,):
-        raise ValueError(f"`sample_weight` has shape {weight.shape}; expected ({n_samples},).")
+    design, weight, total = weighted(X, sample_weight, axis_name)
+    n_features = design.shape[1]
     if model.n_components > n_features:
         raise ValueError(f"`n_components={model.n_components}` is more than the {n_features} features of `X`.")
-    total = design.fold(_total, None, weight)
-    weight = weight / total
     mean = jnp.zeros(n_features, design.dtype)
     if model.center:
         # first by a shift that costs no digits, then lazily by what is left
@@ -152,9 +150,8 @@ def fit(
         remainder = design.fold(_mean, None, weight)
         design, mean = Centered(design, remainder), location + remainder
     find = {"covariance_eigh": _of_gram, "full": _of_rows, "krylov": _of_krylov}[model.solver]
-    values, vectors, status, residual, n_steps = find(model, design, weight, key)
+    values, vectors, variance, status, residual, n_steps = find(model, design, weight, key)
     unbiased = total / jnp.maximum(total - 1, 1) if model.center else jnp.ones_like(total)
-    variance = design.fold(_variance, None, weight)
     status = jnp.where(jnp.isfinite(variance) & jnp.isfinite(values).all(), status, jnp.int32(NONFINITE))
     largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], axis=0)
     return FittedPCA(
@@ -184,7 +181,7 @@ def inverse_transform(fitted: FittedPCA, Z: Array) -> Array:
 
 
 def _of_gram(model: PCA, design: Design, weight: Array, key: Any) -> tuple[Array, ...]:
-    spectrum = spectral.of_gram(design.fold(_gram, None, weight))
+    spectrum = closed_form.gram_spectrum(design, weight)
     return _leading(model, spectrum.values[::-1], spectrum.vectors[:, ::-1])
 
 
@@ -198,7 +195,7 @@ def _of_rows(model: PCA, design: Design, weight: Array, key: Any) -> tuple[Array
 
 def _leading(model: PCA, values: Array, vectors: Array) -> tuple[Array, ...]:
     k, exact = model.n_components, jnp.zeros((), values.dtype)
-    return values[:k], vectors[:, :k], jnp.int32(CONVERGED), exact, jnp.int32(1)
+    return values[:k], vectors[:, :k], values.sum(), jnp.int32(CONVERGED), exact, jnp.int32(1)
 
 
 def _of_krylov(model: PCA, design: Design, weight: Array, key: Any) -> tuple[Array, ...]:
@@ -211,16 +208,13 @@ def _of_krylov(model: PCA, design: Design, weight: Array, key: Any) -> tuple[Arr
     key = jax.random.key(0) if key is None else key
     start = jax.random.normal(key, (n_features, model.block_size), design.dtype)
     solution = solve(
-        Problem(None, design, None, weight),  # type: ignore[arg-type]
+        Problem(None, design, None, weight),
         BlockKrylov(model.n_components, model.max_steps),
         start,
         budget=Budget(jnp.asarray(model.tol, design.dtype), model.max_steps),
     )
-    return *solution.params, solution.status, solution.residual, solution.n_steps
-
-
-def _total(_: Any, X: Design, w: Array) -> Array:
-    return w.sum()
+    variance = design.fold(_variance, None, weight)
+    return *solution.params, variance, solution.status, solution.residual, solution.n_steps
 
 
 def _mean(_: Any, X: Design, w: Array) -> Array:
@@ -229,10 +223,6 @@ def _mean(_: Any, X: Design, w: Array) -> Array:
 
 def _variance(_: Any, X: Design, w: Array) -> Array:
     return X.squares(w).sum()
-
-
-def _gram(_: Any, X: Design, w: Array) -> Array:
-    return X.gram(w)
 
 
 def _triangle(_: Any, X: Design, w: Array) -> Array:

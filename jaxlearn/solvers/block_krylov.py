@@ -32,7 +32,7 @@ class BlockKrylov(Solver):
 
     *Reads the data by* fold: one product ``Xᵀ (ω X Q)`` with a block of l columns.
 
-    *Cost per step* 4 n p l flops; 8 p m l for the orthogonalisation, m = depth · l; m³ for the eigenpairs of T.
+    *Cost per step* 4 n p l flops; 16 p m l for the orthogonalisation, m = depth · l; m³ for the eigenpairs of T.
 
     *Stops when* ``max_j (λ_j − λ_j before this step) ≤ tol · λ_{k+1}``: estimates grow towards the eigenvalues, faster
     with every block, so that a step that adds little says that little is left. It is an estimate, not a bound.

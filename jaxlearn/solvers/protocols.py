@@ -24,8 +24,8 @@ class Problem(eqx.Module):
 
     Parameters
     ----------
-    objective : Objective
-        Loss and penalty.
+    objective : Objective or None
+        Loss and penalty; None where the solver states its own problem.
     design : Design
         X, through its access patterns.
     y : Array, (n_samples,) or (n_samples, k)
@@ -34,7 +34,7 @@ class Problem(eqx.Module):
         Weights ≥ 0 that sum to one over *all* rows; zero is a row that is not there.
     """
 
-    objective: Objective
+    objective: Any
     design: Any
     y: Any
     sample_weight: Any

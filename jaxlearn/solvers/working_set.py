@@ -205,7 +205,7 @@ class WorkingSetPath(Solver):
         correlation = smooth[columns] + jnp.matmul(gram, start, precision=lax.Precision.HIGHEST)
         inner = GramQuadratic(correlation, quadratic.energy, jnp.diagonal(gram), gram)
         solution = solve(
-            Problem(None, inner, None, None),  # type: ignore[arg-type]
+            Problem(None, inner, None, None),
             FeatureSign(l1[columns], l2[columns], self.positive),
             start,
             budget=Budget(INNER_SHARE * self.tol * quadratic.energy, MAX_INNER_STEPS),
