@@ -6,8 +6,9 @@ use inside ``jit``, ``vmap`` and ``grad``, in ``jaxlearn.models``.
 
 from ._runtime import enable_compile_cache, tune_xla
 from .access.mesh import shard_rows
+from .access.streamed import stream
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "enable_compile_cache", "shard_rows"]
+__all__ = ["__version__", "enable_compile_cache", "shard_rows", "stream"]
 
 tune_xla()

@@ -6,14 +6,16 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, dtypes, lax
 
-from .design import Design
+from .design import Design, filled
 from .reduce import combine
 
 __all__ = ["Dense", "as_design"]
 
 HIGHEST = lax.Precision.HIGHEST
+# Rows made double at once: larger than the caches they are slower, smaller ones keep the product from its speed.
+MOMENT_BYTES = 1 << 24
 
 
 class Dense(Design):
@@ -26,10 +28,14 @@ class Dense(Design):
     axis_name : str, optional
         The mapped axis (of ``shard_map``, ``pmap`` or ``vmap``) over which the remaining rows lie; folds are summed
         over it.
+    near_zero : bool
+        The mean of the rows is known not to be much larger than their spread: a shift, which copies X, would gain
+        nothing, and is not made.
     """
 
     X: Array
     axis_name: str | None = eqx.field(static=True, default=None)
+    near_zero: bool = eqx.field(static=True, default=False)
 
     @property
     def shape(self):
@@ -43,10 +49,9 @@ class Dense(Design):
         return jnp.matmul(self.X, b, precision=HIGHEST)
 
     def rmatvec(self, u):
-        # on a CPU `X.T @ u` copies X transposed at every call, `u @ X` does not; for several columns they are equal
-        if u.ndim == 1:
+        if u.ndim == 1:  # on a CPU `X.T @ u` copies X transposed at every call
             return jnp.matmul(u, self.X, precision=HIGHEST)
-        return jnp.einsum("np,nk->pk", self.X, u, precision=HIGHEST)
+        return jnp.einsum("nk,np->kp", u, self.X, precision=HIGHEST).T  # with few columns, in any form alike
 
     def gram(self, d):
         # One weighted copy of X. Row blocks would save it, cost 15 %, and make the compiler gather a sharded X.
@@ -55,18 +60,46 @@ class Dense(Design):
     def squares(self, d):
         return (d[:, None] * jnp.square(self.X)).sum(0)
 
+    def energy(self, d):
+        return d @ jnp.square(self.X).sum(1)  # by rows: twelve times faster than by columns on a CPU
+
+    def moments(self, d, location):
+        dtype = dtypes.canonicalize_dtype(jnp.float64)
+        if dtype == self.dtype:
+            return _moments(self.X, d, location)
+        # double precision of single-precision rows, some rows at a time: there is never a second copy of X
+        n_samples, n_features = self.shape
+        size = min(max(MOMENT_BYTES // (dtype.itemsize * n_features), 1), n_samples)
+
+        def add(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+            rows, weights = (lax.dynamic_slice_in_dim(a, i * size, size) for a in (self.X, d))
+            parts = _moments(rows.astype(dtype), weights.astype(dtype), location.astype(dtype))
+            return tuple(a + b for a, b in zip(sums, parts, strict=True))
+
+        n_blocks, wide = n_samples // size, location.astype(dtype)
+        rest = _moments(self.X[n_blocks * size :].astype(dtype), d[n_blocks * size :].astype(dtype), wide)
+        return lax.fori_loop(0, n_blocks, add, rest)
+
     def take(self, columns):
         return self.X[:, columns].T
 
     def location(self):
+        if self.near_zero:
+            return jnp.zeros(self.shape[1], self.dtype)
         total, count = self.fold(_column_sums, None)
         return total / count
 
     def shifted(self, location):
-        return Dense(self.X - location[None], self.axis_name)
+        return self if self.near_zero else Dense(self.X - location[None], self.axis_name)
 
     def fold(self, lift, query, *rows, merge=None):
-        return combine(lift(query, self, *rows), self.axis_name, merge)
+        return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
+
+
+def _moments(X: Array, d: Array, location: Array) -> tuple[Array, Array, Array]:
+    X = X - location[None]
+    gram = jnp.einsum("np,nq->pq", X * d[:, None], X, precision=HIGHEST)
+    return d.sum(), jnp.matmul(d, X, precision=HIGHEST), gram
 
 
 def _column_sums(_: Any, block: Design, *rows: Array) -> tuple[Array, Array]:

@@ -15,9 +15,23 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-__all__ = ["Centered", "Design", "Lazy", "Scaled", "WithIntercept"]
+__all__ = ["PRESENT", "Centered", "Design", "Lazy", "Scaled", "WithIntercept", "filled"]
 
 Lift = Callable[..., Any]
+
+
+class _Present:
+    def __repr__(self) -> str:
+        return "PRESENT"
+
+
+PRESENT: Any = _Present()
+"""Among the rows of a fold: a weight of one for each row that is there, of zero for what fills up a block."""
+
+
+def filled(rows: tuple[Any, ...], design: Design) -> tuple[Any, ...]:
+    """`rows` of a design whose rows are all there."""
+    return tuple(jnp.ones(design.shape[0], design.dtype) if row is PRESENT else row for row in rows)
 
 
 class Design(eqx.Module):
@@ -50,6 +64,16 @@ class Design(eqx.Module):
         raise NotImplementedError
 
     @property
+    def rereadable(self) -> bool:
+        """Whether the rows can be read more than once."""
+        return True
+
+    @property
+    def n_features(self) -> int:
+        """Columns of X."""
+        return self.shape[1]
+
+    @property
     def is_sparse(self) -> bool:
         """Whether a dense copy of X must never be made."""
         return False
@@ -68,6 +92,18 @@ class Design(eqx.Module):
 
     def squares(self, d: Array) -> Array:
         """Diagonal of ``gram(d)``, (p,)."""
+        raise NotImplementedError
+
+    def energy(self, d: Array) -> Array:
+        """Trace of ``gram(d)``: ``Σ d_i ‖x_i‖²``."""
+        return self.squares(d).sum()
+
+    def moments(self, d: Array, location: Array) -> tuple[Array, Array, Array]:
+        """``Σ d_i``, ``Σ d_i z_i`` and ``Σ d_i z_i z_iᵀ`` with ``z = x − location``, over the local rows.
+
+        In double precision where JAX is in double precision, whatever the dtype of X: sums of many products then keep
+        the digits of small eigenvalues.
+        """
         raise NotImplementedError
 
     def take(self, columns: Array) -> Array:
@@ -92,8 +128,8 @@ class Design(eqx.Module):
             that go with them, to a pytree.
         query : pytree
             What the solver asks at; the same for all rows.
-        *rows : arrays, first axis n_samples
-            Targets, weights, residuals: whatever is aligned with the rows.
+        *rows : arrays, first axis n_samples, or PRESENT
+            Targets, weights, residuals: whatever is aligned with the rows; `PRESENT` stands for weights of one.
         merge : callable, optional
             Associative combination of partial results stacked on a new first axis; the sum by default.
 
@@ -140,6 +176,10 @@ class Lazy(Design):
     @property
     def dtype(self):
         return self.inner.dtype
+
+    @property
+    def rereadable(self):
+        return self.inner.rereadable
 
     @property
     def is_sparse(self):

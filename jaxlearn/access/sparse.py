@@ -7,14 +7,15 @@ and its ``Xᵀ u`` is slower on a CPU: consecutive additions to one sum wait for
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, dtypes, lax
 
-from .design import Design
+from .design import Design, filled
 from .reduce import combine
 
 __all__ = ["Sparse"]
@@ -114,6 +115,12 @@ class Sparse(Design):
     def squares(self, d):
         return _product((jnp.square(self.data), self.rows, self.columns), d, self.shape[1], False)
 
+    def moments(self, d, location):
+        """`location` is zero by contract."""
+        dtype = dtypes.canonicalize_dtype(jnp.float64)
+        wide, d = replace(self, data=self.data.astype(dtype)), d.astype(dtype)
+        return d.sum(), wide.rmatvec(d), wide.gram(d)
+
     def take(self, columns):
         n_taken = len(columns)
         slots = jnp.full(self.shape[1], n_taken, jnp.int32).at[columns].set(jnp.arange(n_taken, dtype=jnp.int32))
@@ -129,7 +136,7 @@ class Sparse(Design):
         return self
 
     def fold(self, lift, query, *rows, merge=None):
-        return combine(lift(query, self, *rows), self.axis_name, merge)
+        return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
 
 def _read(values: Array, places: Array) -> Array:

@@ -1,43 +1,42 @@
-"""A dense matrix on the host, read block by block: two blocks are on the device, one at work and one on its way."""
+"""A dense matrix that stays on the host or on disk, and is folded block by block: two blocks are held, never more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax import Array, lax
 
 from .dense import Dense
-from .design import Design
+from .design import PRESENT, Design
+from .reader import Block, Progress, Reader, report
+from .source import open_source
 
-__all__ = ["Streamed"]
+__all__ = ["Streamed", "stream"]
+
+BLOCK_BYTES = 1 << 26
 
 
-class _Blocks:
+class _Opaque:
     """A leaf that no JAX transformation takes: a compiled function given a stream is an error, not a copy of it."""
 
-    def __init__(self, blocks: Sequence[Any]):
-        self.blocks = blocks
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    def __getitem__(self, i: int) -> Any:
-        return self.blocks[i]
+    def __init__(self, reader: Reader):
+        self.reader = reader
 
 
 class Streamed(Design):
-    """Row blocks on the host; every call that reads them is one pass, driven from the host.
+    """Row blocks on the host; every call that reads them is one pass, driven from the host. `stream` makes one.
+
+    No `jit` may take it as an argument.
 
     Parameters
     ----------
-    blocks : sequence of numpy.ndarray, each (block_size, n_features)
-        One common shape: pad the last one, with rows of weight zero. It may be read any number of times, and may
-        hold memory maps. No `jit` may take it as an argument.
+    handle : opaque
+        What reads the source.
     offset : Array, (n_features,), optional
         Subtracted from every block on the device.
     """
@@ -45,20 +44,36 @@ class Streamed(Design):
     serves: ClassVar[frozenset[str]] = frozenset({"fold", "map"})
     on_host: ClassVar[bool] = True
 
-    blocks: _Blocks = eqx.field(converter=_Blocks)
+    handle: _Opaque
     offset: Array | None = None
 
     @property
+    def reader(self) -> Reader:
+        """Counts passes and bytes."""
+        return self.handle.reader
+
+    @property
+    def rereadable(self):
+        return self.reader.source.rereadable
+
+    @property
+    def n_features(self) -> int:
+        """Columns, known before any row is read."""
+        return self.reader.source.n_features
+
+    @property
     def shape(self):
-        block_size, n_features = self.blocks[0].shape
-        return block_size * len(self.blocks), n_features
+        if self.reader.n_samples is None:
+            raise ValueError("The number of rows of this source is not known before it has been read once.")
+        return self.reader.n_samples, self.n_features
 
     @property
     def dtype(self):
-        return self.blocks[0].dtype
+        wide = self.reader.dtype == np.float64
+        return jax.dtypes.canonicalize_dtype(np.float64 if wide else np.float32)
 
     def matvec(self, b):
-        return jnp.concatenate(list(self._partials(_matvec, b)))
+        return jnp.concatenate([part[: block.n_rows] for block, part in self._parts(_matvec, b)])
 
     def rmatvec(self, u):
         return self.fold(_rmatvec, None, u)
@@ -69,43 +84,124 @@ class Streamed(Design):
     def squares(self, d):
         return self.fold(_squares, None, d)
 
+    def head(self) -> Dense:
+        """The first block, in memory; it remains to be read."""
+        rows = jnp.asarray(self.reader.source.head(self.reader.block_size)).astype(self.dtype)
+        return Dense(rows if self.offset is None else rows - self.offset[None])
+
     def location(self):
         """The mean of the first block."""
-        mean = jnp.asarray(self.blocks[0]).mean(0)
-        return mean if self.offset is None else mean - self.offset
+        return self.head().X.mean(0)
 
     def shifted(self, location):
-        return Streamed(self.blocks.blocks, location if self.offset is None else self.offset + location)
+        return Streamed(self.handle, location if self.offset is None else self.offset + location)
 
     def fold(self, lift, query, *rows, merge=None):
         total = None
-        for part in self._partials(lift, query, *rows):
+        for _, part in self._parts(lift, query, *rows):
             if merge is not None:
                 total = _merge(merge, (part,) if total is None else (total, part))
+            elif total is None:
+                total, kinds = jax.tree.map(_in_double, part), jax.tree.map(lambda leaf: leaf.dtype, part)
             else:
-                total = part if total is None else jax.tree.map(jnp.add, total, part)
-        return total
+                total = jax.tree.map(lambda sum, leaf: sum + np.asarray(leaf), total, part)
+        return (
+            total if merge is not None else jax.tree.map(lambda sum, kind: jnp.asarray(sum.astype(kind)), total, kinds)
+        )
 
-    def _partials(self, lift: Any, query: Any, *rows: Array) -> Iterator[Any]:
-        """What `lift` makes of each block, in order. The next block is sent before the current one is waited for."""
-        block_shape = self.blocks[0].shape
-        size = block_shape[0]
-        ahead = jax.device_put(self.blocks[0])
-        for i in range(len(self.blocks)):
-            X = ahead
-            if X.shape != block_shape:
-                raise ValueError(f"`blocks` must have one shape: expected {block_shape}, got {X.shape} for block {i}.")
-            part = _lift(lift, query, X, self.offset, tuple(row[i * size : (i + 1) * size] for row in rows))
-            if i + 1 < len(self.blocks):
-                ahead = jax.device_put(self.blocks[i + 1])
-            del X
-            yield jax.block_until_ready(part)
+    def _parts(self, lift: Any, query: Any, *rows: Any) -> Iterator[tuple[Block, Any]]:
+        """What `lift` makes of each block, in order, and the block."""
+        reader = self.reader
+        rows = tuple(row if row is PRESENT else np.asarray(row) for row in rows)
+        for block in reader.blocks():
+            X = jax.device_put(block.rows)  # on a CPU the buffer itself: it is free again when the part is ready
+            local = tuple(_padded(row, block, len(block.rows)) for row in rows)
+            part, finite, mark = jax.block_until_ready(_lift(lift, query, X, self.offset, local))
+            if not finite:
+                raise ValueError(f"Input X contains NaN or infinity: see {reader.name(block)}.")
+            reader.check(block, int(mark))
+            yield block, part
+
+
+def stream(
+    rows: Any,
+    *,
+    block_size: int | None = None,
+    progress: bool | Callable[[Progress], Any] = False,
+) -> Streamed:
+    """Rows that stay where they are, and are read block by block as often as a fit needs them.
+
+    Parameters
+    ----------
+    rows : array, path, list of arrays, iterable or callable
+        A NumPy array or memory map (n_samples, n_features); the path of an `.npy` file, or of a folder of them, which
+        follow each other in the order of their names; an iterable of blocks of rows, or a function without arguments
+        that returns one. An iterator is used up by one pass; all else may be read again, and must not have changed.
+        float16, integers and booleans are converted to float32 on the device.
+    block_size : int, optional
+        Rows in a block; by default as many as take 64 MB in float32. Two blocks as stored are held in memory, and what
+        the fit makes of one.
+    progress : bool or callable, default=False
+        True writes a line to standard error; a function is called with a `Progress` after each block.
+
+    Returns
+    -------
+    Streamed
+
+    Raises
+    ------
+    ValueError
+        When blocks differ in columns or dtype; while reading, when one holds NaN, or is not what it was in an earlier
+        pass.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = stream(np.ones((10, 3), np.float32), block_size=4)
+    >>> X.shape, float(X.rmatvec(np.ones(10, np.float32))[0]), X.reader.n_passes
+    ((10, 3), 10.0, 1)
+    """
+    source = open_source(rows)
+    if block_size is None:
+        block_size = max(1, BLOCK_BYTES // (4 * max(source.n_features, 1)))
+        block_size = min(block_size, max(source.n_samples or block_size, 1))
+    return Streamed(_Opaque(Reader(source, block_size, report if progress is True else progress or None)))
+
+
+def _padded(row: Any, block: Block, size: int) -> Any:
+    if row is PRESENT:
+        return np.int32(block.n_rows)  # which the compiled program turns into ones and zeros
+    local = row[block.first : block.first + block.n_rows]
+    if len(local) != block.n_rows:
+        raise ValueError(f"Expected one value for each row of `X`, got {len(row)} values for more rows.")
+    return np.pad(local, [(0, size - block.n_rows)] + [(0, 0)] * (local.ndim - 1))
+
+
+def _in_double(leaf: Any) -> np.ndarray:
+    """Sums over many blocks are made in double precision, whatever the precision of each."""
+    leaf = np.asarray(leaf)
+    return leaf.astype(np.float64) if leaf.dtype.kind == "f" else leaf
 
 
 @partial(jax.jit, static_argnames="lift")
-def _lift(lift: Any, query: Any, X: Array, offset: Array | None, rows: tuple[Array, ...]) -> Any:
-    block = Dense(X)
-    return lift(query, block if offset is None else block.shifted(offset), *rows)
+def _lift(lift: Any, query: Any, X: Array, offset: Array | None, rows: tuple[Any, ...]) -> tuple[Any, Array, Array]:
+    """The part of a block, whether all of it is finite, and a checksum."""
+    wide = X.dtype == jnp.float64
+    block = Dense(X.astype(jnp.float64 if wide else jnp.float32))
+    present = jnp.arange(len(X), dtype=jnp.int32)
+    local = tuple((present < row).astype(block.dtype) if row.ndim == 0 else row for row in rows)
+    part = lift(query, block if offset is None else block.shifted(offset), *local)
+    return part, jnp.isfinite(X).all(), _checksum(X)
+
+
+def _checksum(X: Array) -> Array:
+    """Of all bits, and of the order of the rows."""
+    bits = X.astype(jnp.uint8) if X.dtype == bool else lax.bitcast_convert_type(X, _UNSIGNED[min(X.dtype.itemsize, 4)])
+    rows = bits.astype(jnp.uint32).reshape(len(X), -1).sum(1, dtype=jnp.uint32)
+    return (rows * (2 * jnp.arange(len(X), dtype=jnp.uint32) + 1)).sum(dtype=jnp.uint32)
+
+
+_UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 
 
 @partial(jax.jit, static_argnames="merge")

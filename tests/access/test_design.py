@@ -16,7 +16,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxlearn.access.dense import Dense
 from jaxlearn.access.design import Centered, Scaled, WithIntercept
 from jaxlearn.access.host import from_scipy, split_rows
-from jaxlearn.access.streamed import Streamed
+from jaxlearn.access.streamed import stream
 
 N_SAMPLES, N_FEATURES, N_SHARDS = 48, 7, 8
 WRAPPERS = {"Centered": Centered, "Scaled": Scaled, "WithIntercept": WithIntercept}
@@ -37,7 +37,7 @@ def design_of(kind, X):
         return Dense(jnp.asarray(X))
     if kind == "sparse":
         return from_scipy(scipy.sparse.csr_array(X))
-    return Streamed(np.split(X, 4))
+    return stream(X, block_size=len(X) // 4)
 
 
 def wrap(design, names, dtype):

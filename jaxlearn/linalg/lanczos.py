@@ -1,0 +1,122 @@
+"""Block Lanczos: the arithmetic of a growing orthonormal basis, without the products that feed it."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array, lax
+
+__all__ = ["KrylovBasis", "ritz_error"]
+
+
+class KrylovBasis(eqx.Module):
+    """Orthonormal blocks ``B = [Q_0, Q_1, …]`` and what is known of a symmetric C in their span.
+
+    Attributes
+    ----------
+    vectors : (p, m)
+        B; columns of blocks that are still to come are zero.
+    projected : (m, m)
+        ``Bᵀ C B``.
+    coupling : (l, l)
+        How the blocks before the newest reach into it, ``C Q_i = B Bᵀ C Q_i + Q_{i+1} coupling``.
+    index : int32 scalar
+        The block whose product with C is wanted next.
+    size : int
+        Columns of a block, l.
+    """
+
+    vectors: Array
+    projected: Array
+    coupling: Array
+    index: Array
+    size: int = eqx.field(static=True)
+
+    @classmethod
+    def start(cls, block: Array, depth: int) -> KrylovBasis:
+        """The basis of `block` (p, l), with room for `depth` blocks."""
+        (p, size), dtype = block.shape, block.dtype
+        vectors = jnp.zeros((p, depth * size), dtype).at[:, :size].set(jnp.linalg.qr(block)[0])
+        projected = jnp.zeros((depth * size, depth * size), dtype)
+        return cls(vectors, projected, jnp.zeros((size, size), dtype), jnp.int32(0), size)
+
+    @property
+    def newest(self) -> Array:
+        """The block (p, l) that waits for its product."""
+        return lax.dynamic_slice_in_dim(self.vectors, self.index * self.size, self.size, 1)
+
+    def extended(self, product: Array) -> KrylovBasis:
+        """With ``product = C newest``: its part in the basis is kept as ``Bᵀ C B``, the rest is the next block."""
+        column, rest = _outside(self.vectors, product)
+        at = self.index * self.size
+        projected = lax.dynamic_update_slice_in_dim(self.projected, column, at, 1)
+        projected = lax.dynamic_update_slice_in_dim(projected, column.T, at, 0)
+        orthonormal, coupling = jnp.linalg.qr(rest)
+        # where the product lies in the basis but for rounding, its remainder is noise: a second projection makes that
+        # orthogonal too
+        following = jnp.linalg.qr(_outside(self.vectors, orthonormal)[1])[0]
+        grown = lax.dynamic_update_slice_in_dim(self.vectors, following, at + self.size, 1)
+        vectors = jnp.where(at + self.size < self.vectors.shape[1], grown, self.vectors)
+        return KrylovBasis(vectors, projected, coupling, self.index + jnp.int32(1), self.size)
+
+    def ritz(self) -> tuple[Array, Array, Array]:
+        """Estimates of eigenpairs of C, by falling value, and how far they are from being some.
+
+        Returns
+        -------
+        values : (m,)
+            ≥ 0; beyond those of the blocks at hand they are zero.
+        vectors : (m, m)
+            Of the projection; of C, they are ``B vectors``.
+        residuals : (m,)
+            ``‖C v_j − λ_j v_j‖``: all that a vector misses reaches through the last block.
+        """
+        values, vectors = jnp.linalg.eigh(self.projected)
+        values, vectors = jnp.maximum(values[::-1], 0), vectors[:, ::-1]
+        last = lax.dynamic_slice_in_dim(vectors, (self.index - 1) * self.size, self.size, 0)
+        return values, vectors, jnp.linalg.norm(_times(self.coupling, last), axis=0)
+
+    def times(self, vectors: Array) -> Array:
+        """``B vectors``."""
+        return _times(self.vectors, vectors)
+
+
+def ritz_error(values: Array, residuals: Array, wanted: Array, held: Array) -> Array:
+    """Largest error of the leading eigenvalues, estimated, in units of the first that is left out.
+
+    An eigenvalue lies within ``‖r‖`` of each value, and within ``‖r‖² / gap`` if those outside of the subspace are a gap
+    below. They are taken to lie where the middle of the values held beyond those wanted lies: on spectra of every decay
+    tried this was within a factor of two of the true error.
+
+    Parameters
+    ----------
+    values, residuals : (m,)
+        By falling value.
+    wanted, held : int32 scalars
+        How many lead, and how many are known.
+    """
+    rank = jnp.arange(len(values), dtype=jnp.int32)
+    middle = values[jnp.minimum(wanted + (held - wanted) // 2, len(values) - 1)]
+    gap = values - middle
+    squared = jnp.square(residuals) / jnp.where(gap > 0, gap, 1)
+    error = jnp.where(gap > 0, jnp.minimum(residuals, squared), residuals)
+    following = jnp.where(wanted < held, values[jnp.minimum(wanted, len(values) - 1)], 0)
+    # what lies below rounding is no unit
+    unit = jnp.maximum(following, len(values) * jnp.finfo(values.dtype).eps * values[0])
+    return jnp.where(rank < wanted, error, 0).max() / jnp.where(unit > 0, unit, 1)
+
+
+def _outside(basis: Array, block: Array) -> tuple[Array, Array]:
+    """``Bᵀ W``, and ``W − B Bᵀ W`` by Gram and Schmidt, twice."""
+    first = _inner(basis, block)
+    once = block - _times(basis, first)
+    second = _inner(basis, once)
+    return first + second, once - _times(basis, second)
+
+
+def _times(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _inner(a: Array, b: Array) -> Array:
+    return jnp.einsum("pm,pl->ml", a, b, precision=lax.Precision.HIGHEST)
