@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import ThreadpoolController
 
 from jaxlearn.access.mesh import run_sharded
 from jaxlearn.solvers.solution import CONVERGED, MAX_STEPS, NONFINITE, SENTENCES, STALLED
@@ -29,12 +30,27 @@ __all__ = [
     "LinearRegressor",
     "compute",
     "number",
+    "one_blas_thread",
     "seed",
     "warn_unless_converged",
 ]
 
 
 NO_SEED = np.zeros((), np.uint32)
+
+
+def one_blas_thread() -> Any:
+    """A context in which LAPACK runs in one thread.
+
+    Its threads wait busily for some 30 ms after each call, on the processors that XLA's own threads need: programs that
+    factor small matrices between large products take twice as long on two cores.
+    """
+    return _blas().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def number(value: Any, dtype: Any) -> np.ndarray:
@@ -47,7 +63,9 @@ def seed(random_state: Any) -> np.ndarray:
     return np.asarray(check_random_state(random_state).randint(np.iinfo(np.int32).max), np.uint32)
 
 
-def compute(program: Callable[..., Any], data: Data, *rest: Any, rows: Any = None, by_rows: bool = False) -> Any:
+def compute(
+    program: Callable[..., Any], data: Data, *rest: Any, rows: Any = None, by_rows: bool = False, double: bool = False
+) -> Any:
     """``program(data.rows, rest)``, compiled once for each shape, dtype and place of the data; NumPy arrays.
 
     Parameters
@@ -61,10 +79,12 @@ def compute(program: Callable[..., Any], data: Data, *rest: Any, rows: Any = Non
         In place of ``data.rows``.
     by_rows : bool
         The result goes with the rows, and is not the same on every shard: the compiler partitions the program.
+    double : bool
+        The program may use double precision, whatever the dtype of the data.
     """
     rows = data.rows if rows is None else rows
     # outermost, and left with NumPy arrays in hand: a float64 array is demoted silently outside
-    with jax.enable_x64(data.dtype == np.float64):
+    with jax.enable_x64(double or data.dtype == np.float64):
         if data.mesh is None:
             return jax.device_get(_compiled(program)(rows, rest))
         if by_rows:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -14,19 +15,16 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jaxlearn.access.dense import as_design
-from jaxlearn.access.design import Centered, Design
-from jaxlearn.linalg import spectral
-from jaxlearn.solvers import closed_form
-from jaxlearn.solvers.block_krylov import BlockKrylov
-from jaxlearn.solvers.protocols import Problem
-from jaxlearn.solvers.solution import CONVERGED, NONFINITE, Budget
-from jaxlearn.solvers.solve import solve
+from jaxlearn.access.design import PRESENT, Centered, Design
+from jaxlearn.linalg.eigenspace import attach_derivative, with_derivative_of
+from jaxlearn.solvers.block_krylov import covariance_product
+from jaxlearn.solvers.solution import NONFINITE
 
-from ._weights import weighted
+from ._pca_routes import ROUTES
 
 __all__ = ["PCA", "FittedPCA", "fit", "inverse_transform", "transform"]
 
-SOLVERS = ("covariance_eigh", "full", "krylov")
+SOLVERS = tuple(ROUTES)
 
 
 class PCA(eqx.Module):
@@ -35,33 +33,44 @@ class PCA(eqx.Module):
     Parameters
     ----------
     n_components : int
-        k, at most the number of features, and of samples with the solver ``full``.
+        k, at most the number of features; beyond the rank of the rows components have no variance.
     solver : str
-        ``covariance_eigh``: the eigenvectors of the covariance (p, p), one pass. ``full``: a QR factor of the rows and
-        its singular vectors, one pass; the condition number is not squared. ``krylov``: block Lanczos, a few passes and
-        no (p, p) matrix.
+        ``covariance_eigh``: the eigenvectors of the covariance (p, p), summed in double precision where JAX is; one
+        pass. ``full``: a QR factor of the rows and its singular vectors, one pass; the condition number is not squared.
+        ``krylov``: block Lanczos until `tol` is reached, a few passes and no (p, p) matrix; of few features, whose
+        covariance is no larger than the basis would be, that covariance. ``randomized``: subspace
+        iteration, in the memory of one block. ``onepass``: the directions of each block of rows (of a stream, of a
+        shard), merged; a stream is read once.
     center : bool
         False leaves the mean in: the truncated singular value decomposition.
-    block_size : int
-        ``krylov``: columns of a product. Small blocks need fewer flops, large ones fewer passes.
-    max_steps : int
-        ``krylov``: most passes; ``n_components < block_size * max_steps <= n_features``.
+    block_size : int, optional
+        Columns of a product. Small blocks need fewer flops, large ones fewer passes; by default 16 or 32 in memory, and
+        ``max(2 k, k + 20)`` for streams and ``onepass``.
+    max_steps : int, optional
+        ``krylov`` and ``randomized``: most products with all rows. The basis of ``krylov`` has room for
+        ``block_size * max_steps`` columns, between k and the number of features.
     tol : float
-        ``krylov``: largest change of an eigenvalue in the last step, in units of the first that is left out.
+        ``krylov`` and ``randomized``: largest estimated error of an eigenvalue, in units of the first that is left out.
+    explained : float, optional
+        ``krylov``: stop when as many components as explain this share of the variance are accurate; `n_components` is
+        the most there may be.
     """
 
     n_components: int = eqx.field(static=True)
     solver: str = eqx.field(static=True, default="covariance_eigh")
     center: bool = eqx.field(static=True, default=True)
-    block_size: int = eqx.field(static=True, default=16)
-    max_steps: int = eqx.field(static=True, default=20)
+    block_size: int | None = eqx.field(static=True, default=None)
+    max_steps: int | None = eqx.field(static=True, default=None)
     tol: ArrayLike = 1e-3
+    explained: ArrayLike | None = None
 
     def __check_init__(self) -> None:
         if self.solver not in SOLVERS:
             raise ValueError(f"`solver={self.solver!r}` is not known; expected one of {SOLVERS}.")
         if self.n_components < 1:
             raise ValueError(f"`n_components` must be at least 1, got {self.n_components}.")
+        if self.explained is not None and self.solver != "krylov":
+            raise ValueError(f"`explained` is an option of the solver 'krylov', not of {self.solver!r}.")
 
 
 class FittedPCA(eqx.Module):
@@ -84,7 +93,9 @@ class FittedPCA(eqx.Module):
     residual : scalar
         The certificate; zero for a direct solver.
     n_steps : int32 scalar
-        Passes over the data beside those for weights, mean and, with ``krylov``, variance.
+        Products with all rows.
+    n_passes : int32 scalar
+        Readings of all rows, those for the mean and the variance included.
     certificate : str
         What `residual` is.
     """
@@ -97,6 +108,7 @@ class FittedPCA(eqx.Module):
     status: Array
     residual: Array
     n_steps: Array
+    n_passes: Array
     certificate: str = eqx.field(static=True)
 
 
@@ -138,32 +150,36 @@ def fit(
     >>> bool(fitted.explained_variance[0] / fitted.total_variance > 0.99), transform(fitted, X).shape
     (True, (4, 1))
     """
-    design, weight, total = weighted(X, sample_weight, axis_name)
-    n_features = design.shape[1]
-    if model.n_components > n_features:
-        raise ValueError(f"`n_components={model.n_components}` is more than the {n_features} features of `X`.")
-    mean = jnp.zeros(n_features, design.dtype)
-    if model.center:
-        # first by a shift that costs no digits, then lazily by what is left
-        location = design.location()
-        design = design.shifted(location)
-        remainder = design.fold(_mean, None, weight)
-        design, mean = Centered(design, remainder), location + remainder
-    find = {"covariance_eigh": _of_gram, "full": _of_rows, "krylov": _of_krylov}[model.solver]
-    values, vectors, variance, status, residual, n_steps = find(model, design, weight, key)
-    unbiased = total / jnp.maximum(total - 1, 1) if model.center else jnp.ones_like(total)
-    status = jnp.where(jnp.isfinite(variance) & jnp.isfinite(values).all(), status, jnp.int32(NONFINITE))
+    design = as_design(X, axis_name)
+    if model.n_components > design.n_features:
+        raise ValueError(f"`n_components={model.n_components}` is more than the {design.n_features} features of `X`.")
+    weight = _weight(design, sample_weight)
+    data = (design, weight)
+    fixed, w = data if design.on_host else jax.tree.map(lax.stop_gradient, data)
+    found = ROUTES[model.solver](model, fixed, w, jax.random.key(0) if key is None else key)
+    (mean, total, variance), values, vectors = found.moments, found.values, found.vectors
+    k = model.n_components
     largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], axis=0)
+    vectors = vectors * jnp.where(largest < 0, -1, 1).astype(vectors.dtype)
+    following = values[k] if k < len(values) else jnp.zeros((), values.dtype)
+    values = values[:k]
+    if not design.on_host:  # what a loop on the host reads is not traced
+        data = jax.tree.map(jnp.asarray, data)
+        mean, total, variance = with_derivative_of(partial(_moments, model.center), data, (mean, total, variance))
+        values, vectors = attach_derivative(partial(_product, model.center), data, values, vectors, following)
+    unbiased = total / jnp.maximum(total - 1, 1) if model.center else jnp.ones_like(total)
+    finite = jnp.isfinite(variance) & jnp.isfinite(values).all()
     return FittedPCA(
         mean=mean,
-        components=(vectors * jnp.where(largest < 0, -1, 1).astype(vectors.dtype)).T,
+        components=vectors.T,
         explained_variance=unbiased * values,
         total_variance=unbiased * variance,
         total_weight=total,
-        status=status,
-        residual=residual,
-        n_steps=n_steps,
-        certificate=BlockKrylov.certificate,
+        status=jnp.where(finite, found.status, jnp.int32(NONFINITE)),
+        residual=found.residual,
+        n_steps=found.n_steps,
+        n_passes=found.n_passes,
+        certificate=found.certificate,
     )
 
 
@@ -180,51 +196,38 @@ def inverse_transform(fitted: FittedPCA, Z: Array) -> Array:
     return jnp.matmul(Z, fitted.components, precision=lax.Precision.HIGHEST) + fitted.mean[None]
 
 
-def _of_gram(model: PCA, design: Design, weight: Array, key: Any) -> tuple[Array, ...]:
-    spectrum = closed_form.gram_spectrum(design, weight)
-    return _leading(model, spectrum.values[::-1], spectrum.vectors[:, ::-1])
+def _weight(design: Design, sample_weight: Any) -> Any:
+    if sample_weight is None:  # of a stream the number of rows may not be known yet
+        return PRESENT if design.on_host else jnp.ones(design.shape[0], design.dtype)
+    weight = jnp.asarray(sample_weight, design.dtype)
+    if weight.ndim != 1 or (not design.on_host and weight.shape != design.shape[:1]):
+        raise ValueError(f"`sample_weight` has shape {weight.shape}; expected ({design.shape[0]},).")
+    return weight
 
 
-def _of_rows(model: PCA, design: Design, weight: Array, key: Any) -> tuple[Array, ...]:
-    triangle = design.fold(_triangle, None, weight, merge=spectral.merge_triangular_factors)
-    if model.n_components > len(triangle):
-        raise ValueError(f"`n_components={model.n_components}` is more than the {len(triangle)} rows of `X`.")
-    _, spectrum = spectral.of_rows(triangle)
-    return _leading(model, spectrum.values, spectrum.vectors)
+def _moments(center: bool, data: Any) -> tuple[Array, Array, Array]:
+    """Mean, Σ w and variance as functions of the data, for their derivatives."""
+    design, w = data
+    _refuse(design)
+    total = w.sum()
+    mean = design.rmatvec(w) / total if center else jnp.zeros(design.n_features, design.dtype)
+    return mean, total, (Centered(design, mean) if center else design).energy(w / total)
 
 
-def _leading(model: PCA, values: Array, vectors: Array) -> tuple[Array, ...]:
-    k, exact = model.n_components, jnp.zeros((), values.dtype)
-    return values[:k], vectors[:, :k], values.sum(), jnp.int32(CONVERGED), exact, jnp.int32(1)
+def _product(center: bool, data: Any, block: Array) -> Array:
+    """``C block``, for derivatives."""
+    design, w = data
+    _refuse(design)
+    w = w / w.sum()
+    if center:
+        design = design.shifted(lax.stop_gradient(design.location()))  # as in the fit: it costs no digits
+        design = Centered(design, design.rmatvec(w))
+    return covariance_product(block, design, w)
 
 
-def _of_krylov(model: PCA, design: Design, weight: Array, key: Any) -> tuple[Array, ...]:
-    n_features, held = design.shape[1], model.block_size * model.max_steps
-    if not model.n_components < held <= n_features:
+def _refuse(design: Design) -> None:
+    if design.axis_name is not None:
         raise ValueError(
-            f"`block_size * max_steps` = {held} must lie above `n_components={model.n_components}` and not above the "
-            f"{n_features} features of `X`."
+            "a fit with `axis_name` cannot be differentiated: collectives have no derivative of their own. "
+            "Differentiate outside the map: `jit` of the fit on a sharded array needs no axis name."
         )
-    key = jax.random.key(0) if key is None else key
-    start = jax.random.normal(key, (n_features, model.block_size), design.dtype)
-    solution = solve(
-        Problem(None, design, None, weight),
-        BlockKrylov(model.n_components, model.max_steps),
-        start,
-        budget=Budget(jnp.asarray(model.tol, design.dtype), model.max_steps),
-    )
-    variance = design.fold(_variance, None, weight)
-    return *solution.params, variance, solution.status, solution.residual, solution.n_steps
-
-
-def _mean(_: Any, X: Design, w: Array) -> Array:
-    return X.rmatvec(w)
-
-
-def _variance(_: Any, X: Design, w: Array) -> Array:
-    return X.squares(w).sum()
-
-
-def _triangle(_: Any, X: Design, w: Array) -> Array:
-    rows = X.take(jnp.arange(X.shape[1], dtype=jnp.int32)).T
-    return spectral.triangular_factor(jnp.sqrt(w)[:, None] * rows)

@@ -8,15 +8,15 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .protocols import Solver
+from jaxlearn.linalg.lanczos import KrylovBasis, ritz_error
 
-__all__ = ["BlockKrylov"]
+from .protocols import Problem, Solver
+
+__all__ = ["BlockKrylov", "covariance", "covariance_product"]
 
 
 class _State(eqx.Module):
-    basis: Array
-    projected: Array
-    index: Array
+    basis: KrylovBasis
     values: Array
     vectors: Array
     residual: Array
@@ -34,8 +34,7 @@ class BlockKrylov(Solver):
 
     *Cost per step* 4 n p l flops; 16 p m l for the orthogonalisation, m = depth · l; m³ for the eigenpairs of T.
 
-    *Stops when* ``max_j (λ_j − λ_j before this step) ≤ tol · λ_{k+1}``: estimates grow towards the eigenvalues, faster
-    with every block, so that a step that adds little says that little is left. It is an estimate, not a bound.
+    *Stops when* the estimated error of every eigenvalue is at most ``tol · λ_{k+1}`` (`linalg.lanczos.ritz_error`).
 
     Parameters
     ----------
@@ -43,7 +42,13 @@ class BlockKrylov(Solver):
         k.
     depth : int
         Most steps, that is blocks of l columns in the basis, ``k < depth · l ≤ p``. `params` of ``solve`` is the start,
-        (p, l), for instance a Gaussian matrix; the solution is the pair of eigenvalues (k,) and eigenvectors (p, k).
+        (p, l), for instance a Gaussian matrix; the solution is the pair of eigenvalues (m,), of which those beyond k are
+        less certain, and eigenvectors (p, k).
+    target : scalar, optional
+        Only as many eigenvalues as sum up to this have to be accurate, if they are at most k.
+    mean : (p,), optional
+        ``√Σω`` times the weighted mean of the rows, where they are not centred: C is then
+        ``Xᵀ diag(ω) X − mean meanᵀ``. For a product with few columns this is much less work than to centre the rows.
 
     References
     ----------
@@ -52,65 +57,61 @@ class BlockKrylov(Solver):
     """
 
     needs: ClassVar = frozenset({"fold"})
-    certificate: ClassVar = "eigenvalue change"
+    certificate: ClassVar = "eigenvalue error"
 
     n_components: int = eqx.field(static=True)
     depth: int = eqx.field(static=True)
+    target: Array | None = None
+    mean: Array | None = None
 
     def init(self, problem, params, key=None):
-        p, size = params.shape
-        held, dtype = self.depth * size, params.dtype
+        size, dtype = params.shape[1], params.dtype
+        held = self.depth * size
         return _State(
-            basis=jnp.zeros((p, held), dtype).at[:, :size].set(jnp.linalg.qr(params)[0]),
-            projected=jnp.zeros((held, held), dtype),
-            index=jnp.int32(0),
-            values=jnp.zeros(self.n_components, dtype),
-            vectors=jnp.zeros((held, self.n_components), dtype),
-            residual=jnp.asarray(jnp.inf, dtype),
+            KrylovBasis.start(params, self.depth),
+            jnp.zeros(held, dtype),
+            jnp.zeros((held, held), dtype),
+            jnp.asarray(jnp.inf, dtype),
         )
 
     def ask(self, objective, state):
-        size = state.basis.shape[1] // self.depth
-        return lax.dynamic_slice_in_dim(state.basis, state.index * size, size, 1)
+        return state.basis.newest
 
     def read(self, problem, query):
-        return problem.design.fold(_covariance_product, query, problem.sample_weight)
+        return covariance(problem, self.mean, query)
 
     def params(self, state):
-        return state.values, _times(state.basis, state.vectors)
+        return state.values, state.basis.times(state.vectors[:, : self.n_components])
 
     def residual(self, state):
         return state.residual
 
     def tell(self, objective, state, answer):
-        size, k = answer.shape[1], self.n_components
-        column, rest = _outside(state.basis, answer)
-        at = state.index * size
-        projected = lax.dynamic_update_slice_in_dim(state.projected, column, at, 1)
-        projected = lax.dynamic_update_slice_in_dim(projected, column.T, at, 0)
-        values, vectors = jnp.linalg.eigh(projected)
-        values, vectors = jnp.maximum(values[::-1], 0), vectors[:, ::-1]
-        change = jnp.max(jnp.abs(values[:k] - state.values))
-        scale = jnp.where(values[k] > 0, values[k], jnp.where(values[0] > 0, values[0], 1))
-        # where W lies in the basis but for rounding, its remainder is noise: a second projection makes that orthogonal too
-        following = jnp.linalg.qr(_outside(state.basis, jnp.linalg.qr(rest)[0])[1])[0]
-        grown = lax.dynamic_update_slice_in_dim(state.basis, following, at + size, 1)
-        basis = jnp.where(state.index + 1 < self.depth, grown, state.basis)
-        residual = jnp.where(state.index > 0, change / scale, jnp.inf)
-        return _State(basis, projected, state.index + jnp.int32(1), values[:k], vectors[:, :k], residual)
+        basis = state.basis.extended(answer)
+        held, (p, m) = basis.index * basis.size, basis.vectors.shape
+
+        def estimate() -> tuple[Array, Array, Array]:
+            values, vectors, residuals = basis.ritz()
+            wanted, reached = jnp.int32(self.n_components), jnp.asarray(True)
+            if self.target is not None:
+                needed = 1 + (jnp.cumsum(values) < self.target).sum(dtype=jnp.int32)
+                wanted, reached = jnp.minimum(needed, wanted), needed <= wanted
+            known = reached & ((wanted < held) | (held == p))
+            return values, vectors, jnp.where(known, ritz_error(values, residuals, wanted, held), jnp.inf)
+
+        if self.target is not None:
+            return _State(basis, *estimate())
+        early = jnp.zeros(m, answer.dtype), jnp.zeros((m, m), answer.dtype), jnp.asarray(jnp.inf, answer.dtype)
+        # with fewer vectors than are wanted nothing can be said: the eigenpairs are left for later
+        return _State(basis, *lax.cond((held > self.n_components) | (held == m), estimate, lambda: early))
 
 
-def _outside(basis: Array, block: Array) -> tuple[Array, Array]:
-    """``Bᵀ W``, and ``W − B Bᵀ W`` by Gram and Schmidt, twice."""
-    first = _times(basis.T, block)
-    once = block - _times(basis, first)
-    second = _times(basis.T, once)
-    return first + second, once - _times(basis, second)
+def covariance(problem: Problem, mean: Array | None, q: Array) -> Array:
+    """``(Xᵀ ω X − mean meanᵀ) Q`` over all rows."""
+    product = problem.design.fold(covariance_product, q, problem.sample_weight)
+    return product if mean is None else product - jnp.outer(mean, jnp.matmul(mean, q, precision=lax.Precision.HIGHEST))
 
 
-def _covariance_product(q: Array, X: Any, w: Array) -> Array:
+def covariance_product(q: Array, X: Any, w: Array) -> Array:
+    """``Xᵀ ω X Q``: a lift."""
     return X.rmatvec(w[:, None] * X.matvec(q))
-
-
-def _times(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

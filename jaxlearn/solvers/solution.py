@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-__all__ = ["CONVERGED", "MAX_STEPS", "NONFINITE", "OVERFLOW", "SENTENCES", "STALLED", "Budget", "Solution", "sentence"]
+__all__ = ["CONVERGED", "MAX_STEPS", "NONFINITE", "OVERFLOW", "SENTENCES", "STALLED", "UNSHUFFLED"]
+__all__ += ["Budget", "Solution", "sentence"]
 
-CONVERGED, MAX_STEPS, STALLED, OVERFLOW, NONFINITE = range(5)
+CONVERGED, MAX_STEPS, STALLED, OVERFLOW, NONFINITE, UNSHUFFLED = range(6)
 
 SENTENCES = (
     "The certificate fell below the tolerance.",
@@ -19,6 +20,7 @@ SENTENCES = (
     "No step improves the objective further in this precision.",
     "The solution has more non-zero coefficients than the working set holds.",
     "The objective or its gradient is not finite.",
+    "Blocks of rows differ by more than chance, and one pass does not make up for it.",
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxlearn.access import Dense, Sparse, Streamed
+from jaxlearn.access import Dense, Sparse, stream
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L1, L2, ElasticNet, Logistic, Multinomial
@@ -143,7 +143,7 @@ def test_streamed_is_dense(name, dtype):
     """The same solver in the host's loop, block by block."""
     model = models(dtype)[name]
     X, y, weights = data(name, dtype)
-    streamed = glm.fit(model, Streamed(np.split(X, 4)), y, weights[0])
+    streamed = glm.fit(model, stream(X, block_size=len(X) // 4), y, weights[0])
     expected = jax.jit(glm.fit)(model, X, y, weights[0])
     assert int(streamed.status) == 0
     close(streamed, expected, dtype)
@@ -152,4 +152,4 @@ def test_streamed_is_dense(name, dtype):
 def test_a_mismatch_of_patterns_is_one_clear_error(dtype):
     X, y, _ = data("working_set", dtype)
     with pytest.raises(ValueError, match=r"`WorkingSetPath` reads the data by \['columns'\].*missing"):
-        glm.fit(GLM(penalty=L1(0.1), precompute=False, working_set=3), Streamed(np.split(X, 4)), y)
+        glm.fit(GLM(penalty=L1(0.1), precompute=False, working_set=3), stream(X, block_size=len(X) // 4), y)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlearn.access import Dense, Streamed
+from jaxlearn.access import Dense, stream
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L1, L2, Logistic, NoPenalty, Squared
@@ -37,7 +37,7 @@ def logistic_problem(design=None, alpha=0.01):
 def test_host_and_device_take_the_same_steps(solver, x64):
     budget = Budget(1e-9, 200, trace=64)
     there = jax.jit(solve)(logistic_problem(), solver, jnp.zeros(4), budget=budget)
-    here = solve(logistic_problem(lambda X: Streamed(np.split(X, 4))), solver, jnp.zeros(4), budget=budget)
+    here = solve(logistic_problem(lambda X: stream(X, block_size=len(X) // 4)), solver, jnp.zeros(4), budget=budget)
     assert int(there.status) == int(here.status) == CONVERGED
     assert int(there.n_steps) == int(here.n_steps)
     np.testing.assert_allclose(there.params, here.params, atol=1e-12)

@@ -1,0 +1,107 @@
+"""Rows without a target: from what a user passes to what a program, or a loop over a stream, takes."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.sparse
+from sklearn.utils.validation import validate_data
+
+from jaxlearn.access.buckets import row_bucket
+from jaxlearn.access.host import from_scipy
+from jaxlearn.access.mesh import row_mesh, with_rows_over
+from jaxlearn.access.streamed import BLOCK_BYTES, Streamed, stream
+
+from .inputs import FLOATS, Data, _device_array, check_sample_weight, refuse_traced
+
+__all__ = ["near", "place_rows", "read_rows"]
+
+SPARSE = ("csr", "csc")
+# Rows that a shift is estimated from, and bytes that a thread copies at a time.
+SAMPLE, CHUNK = 1024, 1 << 23
+
+
+def read_rows(estimator: Any, X: Any, *, sparse: bool = True, reset: bool = True) -> Any:
+    """Validate, in scikit-learn's words.
+
+    Returns
+    -------
+    ndarray, CSR or CSC, jax.Array or Streamed
+        A memory map of more than one block becomes a stream: it is read block by block, and never held.
+    """
+    refuse_traced(X)
+    if isinstance(X, np.memmap) and X.ndim == 2 and X.nbytes > BLOCK_BYTES:
+        X = stream(X)
+    if isinstance(X, Streamed):
+        if reset:
+            estimator.n_features_in_ = X.n_features
+        elif X.n_features != estimator.n_features_in_:
+            raise ValueError(
+                f"X has {X.n_features} features, but {type(estimator).__name__} is expecting "
+                f"{estimator.n_features_in_} features as input."
+            )
+        return X
+    if isinstance(X, jax.Array):
+        return _device_array(estimator, X, reset=reset)
+    return validate_data(estimator, X, accept_sparse=SPARSE if sparse else False, dtype=FLOATS, reset=reset)  # pyright: ignore
+
+
+def near(X: Any) -> np.ndarray:
+    """A point near the rows of a dense array: the mean of some of them."""
+    return X[:: max(1, len(X) // SAMPLE)].mean(0, dtype=np.float64).astype(X.dtype)
+
+
+def place_rows(X: Any, sample_weight: Any = None, *, location: np.ndarray | None = None) -> Data:
+    """Pad rows to their bucket and put them where the program runs.
+
+    Parameters
+    ----------
+    X : ndarray, sparse matrix or jax.Array
+    sample_weight : array_like, optional
+    location : ndarray, (n_features,), optional
+        Subtracted from a NumPy array, of which one copy is made in any case.
+    """
+    dtype, n_samples = np.dtype(X.dtype), X.shape[0]
+    sample_weight = check_sample_weight(sample_weight, n_samples, dtype)
+    total = float(sample_weight.sum(dtype=np.float64))
+    if isinstance(X, jax.Array):
+        placed = row_mesh(X)
+        with jax.enable_x64(dtype == np.float64):
+            X = X if placed is None else with_rows_over(X, *placed)
+        return Data(X, sample_weight, sample_weight, n_samples, total, *(placed or (None, None)))
+    n_rows = row_bucket(n_samples)
+    weight = np.zeros(n_rows, dtype)
+    weight[:n_samples] = sample_weight
+    if scipy.sparse.issparse(X):
+        with jax.enable_x64(dtype == np.float64):
+            X = from_scipy(X, n_rows=n_rows)
+    else:
+        X = _shifted_copy(X, n_rows, location)
+    return Data(X, weight, weight, n_samples, total)
+
+
+def _shifted_copy(X: np.ndarray, n_rows: int, location: np.ndarray | None) -> np.ndarray:
+    """``X − location`` in memory that a CPU device uses as it is, padded with zeros, copied by several threads."""
+    n_samples, n_features = X.shape
+    raw = np.empty(n_rows * n_features * X.dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    copy = raw[start : start + n_rows * n_features * X.dtype.itemsize].view(X.dtype).reshape(n_rows, n_features)
+    copy[n_samples:] = 0
+    step = max(1, CHUNK // max(n_features * X.dtype.itemsize, 1))
+
+    def fill(first: int) -> None:
+        rows = slice(first, min(first + step, n_samples))
+        if location is None:
+            copy[rows] = X[rows]
+        else:
+            np.subtract(X[rows], location, out=copy[rows])
+
+    if n_samples <= step:
+        fill(0)
+    else:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(fill, range(0, n_samples, step)))
+    return copy

@@ -1,0 +1,61 @@
+"""scikit-learn's own tests of its decompositions, run on these; the list says which of them do not hold, and why."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sklearn.decomposition
+import sklearn.tests
+
+FIXTURES = """
+import numpy as np
+import pytest
+
+@pytest.fixture
+def global_random_seed():
+    return 42
+
+@pytest.fixture(params=[np.float32, np.float64])
+def global_dtype(request):
+    return request.param
+"""
+PLUGIN = """
+def pytest_collection_modifyitems(items):
+    import pytest
+    for item in items:
+        for pattern, reason in KNOWN.items():
+            if pattern in item.name:
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
+"""
+OF_PCA = {
+    "test_pca_svd_solver_auto": "asks a private attribute which solver scikit-learn would have chosen",
+    "test_sparse_pca_solver_error": "sparse rows and the randomized solver go together here",
+    "test_pca_score[": "the whitened model is another Gaussian there: its components are scaled twice in its covariance",
+}
+SUITES = {
+    "test_pca": (sklearn.decomposition, "decomposition", OF_PCA),
+    "test_incremental_pca": (sklearn.decomposition, "decomposition", {}),
+    "test_truncated_svd": (sklearn.decomposition, "decomposition", {}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SUITES)
+def test_suite(name, tmp_path):
+    package, module, known = SUITES[name]
+    source = Path(package.__file__).parent / "tests" / f"{name}.py"
+    if not source.is_file():
+        pytest.skip("this build of scikit-learn comes without its tests")
+    text = source.read_text().replace(f"from sklearn.{module} import", f"from jaxlearn.{module} import")
+    (tmp_path / f"{name}.py").write_text(text)
+    (tmp_path / "conftest.py").write_text(FIXTURES + f"KNOWN = {known!r}\n" + PLUGIN)
+    arguments = ["-q", "-W", "ignore", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", "pytest", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:]
+    # what is expected to fail is less than a twentieth
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", done.stdout.strip().splitlines()[-1])}
+    assert counts.get("xfailed", 0) <= 0.05 * (counts["passed"] + counts.get("xfailed", 0)), done.stdout[-500:]
