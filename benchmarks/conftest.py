@@ -7,8 +7,8 @@ from functools import cache
 import pytest
 
 from . import report
+from .catalogue import RACES
 from .race import race
-from .workloads import WORKLOADS
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def records():
 
     @cache
     def run(name):
-        found = race(WORKLOADS[name])
+        found = race(RACES[name])
         report.save(found)
         return found
 

@@ -65,9 +65,9 @@ def equicorrelated(n, p, rho, s=20, snr=2.0):
     return _standardise(X), y - y.mean(), f"recipe: equicorrelated {n}×{p}, rho={rho}, s={s}, snr={snr:g}, seed 0"
 
 
-def fashion():
+def fashion(quick=10_000):
     """Images of ten kinds of clothes, targets one-hot: (X float32 in [0, 1], Y, source)."""
-    n, p = {"tiny": (500, 60), "quick": (10_000, 784)}.get(size(), (60_000, 784))
+    n, p = {"tiny": (500, 60), "quick": (quick, 784)}.get(size(), (60_000, 784))
     if _has("fashion_mnist"):
         X, y = _load("fashion_mnist", "X_train", "y_train")
         rows = _spread(n, len(X))

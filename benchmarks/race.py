@@ -21,7 +21,8 @@ import jax
 import numpy as np
 
 from . import data
-from .workloads import WORKLOADS, Answer, Row, Workload
+from .catalogue import RACES
+from .workloads import Answer, Row, Workload
 
 __all__ = ["Runner", "race"]
 
@@ -177,7 +178,7 @@ def _record(runner: Runner, trial: Trial, target: float, seconds: list[float], c
 
 
 def _cold_start(name: str, row_name: str, tol: str) -> None:
-    workload = WORKLOADS[name]
+    workload = RACES[name]
     row = next(r for r in workload.rows if r.name == row_name)
     runner = Runner(workload, row, workload.load())
     _ = runner.solve  # imports and arrays

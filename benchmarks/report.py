@@ -65,11 +65,11 @@ def _git(*arguments: str) -> str:
 
 def render() -> Path:
     """Write README.md and results.png beside the results, and say where."""
-    from .workloads import WORKLOADS
+    from .catalogue import RACES
 
     here = folder()
     files = {path.stem: json.loads(path.read_text()) for path in here.glob("*.json")}
-    races = [files[name] for name in WORKLOADS if name in files]
+    races = [files[name] for name in RACES if name in files]
     groups = [
         (race["run"], [r for r in race["rows"] if r["target"] == target])
         for race in races
@@ -97,6 +97,9 @@ def _page(groups: list[tuple[dict, list[dict]]]) -> str:
         "",
         "The judge's dual point for a Lasso is the rescaled residual. A library that certifies itself by a better dual point,",
         "as celer does, may be nearer to the optimum than its gap here; its own certificate shows by how much.",
+        "",
+        "The gap of principal components is the largest error of an eigenvalue, in units of the first that is left out, or",
+        "a hundred times the share of the variance that they fail to keep, whichever is larger.",
         "",
         "![Medians, minima and cold starts](results.png)",
         "",
