@@ -149,7 +149,9 @@ class IncrementalPCA(GaussianComponents):
             first_batch = n_rows if first_batch is None else first_batch
             self._check(n_rows if sums is None else first_batch, sums is None)
             sums = batch_sums if sums is None else sums.plus(batch_sums)
-        self._adopt(sums, X.dtype, first_batch)
+        with jax.enable_x64(True):  # or a stream says that it is computed in single precision
+            dtype = X.dtype
+        self._adopt(sums, dtype, first_batch)
         return self
 
     def partial_fit(self, X, y=None, check_input=True):

@@ -179,8 +179,8 @@ def refuse_traced(*arrays: Any) -> None:
                 array.is_fully_addressable  # noqa: B018
             except jax.errors.ConcretizationTypeError:
                 raise TypeError(
-                    "An estimator was given a traced array. Inside `jit`, `vmap` or `grad` call the pure functions "
-                    "`jaxlearn.models.glm.fit` and `jaxlearn.models.glm.predict` instead."
+                    "An estimator was given a traced array. Inside `jit`, `vmap` or `grad` call the pure functions of "
+                    "`jaxlearn.models` instead, as `jaxlearn.models.glm.fit`."
                 ) from None
 
 

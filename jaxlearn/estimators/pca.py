@@ -23,6 +23,7 @@ from jaxlearn.solvers.solution import CONVERGED, MAX_STEPS, NONFINITE, UNSHUFFLE
 from .base import compute, number, one_blas_thread, seed, warn_unless_converged
 from .components import NORMALIZER, GaussianComponents, warn_of_qr
 from .constraints import NON_NEGATIVE, ONE_OF
+from .inputs import check_sample_weight
 from .pca_choice import choose_solver, count_components, infer_dimension
 from .rows import near, place_rows, read_rows
 
@@ -251,7 +252,8 @@ class PCA(GaussianComponents):
     def _fit(self, X: Any, sample_weight: Any) -> None:
         n_samples, p = _shape(X)
         if sample_weight is not None:  # weights count, as if rows were repeated
-            n_samples = round(float(np.sum(np.broadcast_to(np.asarray(sample_weight, float), (X.shape[0],)))))
+            sample_weight = check_sample_weight(sample_weight, X.shape[0], np.dtype(X.dtype))
+            n_samples = round(float(sample_weight.sum(dtype=np.float64)))
         wanted, solver = count_components(self.n_components, self.svd_solver, (n_samples, p), scipy.sparse.issparse(X))
         solver = choose_solver(X, wanted) if solver == "auto" else solver
         least = p if n_samples is None else min(n_samples, p)
@@ -363,8 +365,6 @@ def fit_components(
     few_threads = one_blas_thread() if model.solver not in ("covariance_eigh", "full") else nullcontext()
     nowhere = np.zeros(_shape(X)[1], X.dtype)
     if isinstance(X, Streamed):
-        if sample_weight is not None:
-            sample_weight = np.broadcast_to(np.asarray(sample_weight, X.dtype), (X.shape[0],))
         with jax.enable_x64(double or X.reader.dtype == np.float64), few_threads:
             fitted = pca.fit(model, X, sample_weight, key=jax.random.key(start))
             return jax.device_get(fitted), X.shape[0], nowhere

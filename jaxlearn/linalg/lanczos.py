@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -51,7 +52,11 @@ class KrylovBasis(eqx.Module):
         at = self.index * self.size
         projected = lax.dynamic_update_slice_in_dim(self.projected, column, at, 1)
         projected = lax.dynamic_update_slice_in_dim(projected, column.T, at, 0)
-        orthonormal, coupling = jnp.linalg.qr(rest)
+        # where C has no more to show from this start, the next block is as random as the first, not rounding error, which
+        # may lie outside of the range of C and would then pass for convergence
+        random = jax.random.normal(jax.random.fold_in(jax.random.key(1), self.index), rest.shape, rest.dtype)
+        noise = 4 * jnp.finfo(rest.dtype).eps * jnp.linalg.norm(product, axis=0) / len(rest) ** 0.5
+        orthonormal, coupling = jnp.linalg.qr(rest + noise[None] * random)
         # where the product lies in the basis but for rounding, its remainder is noise: a second projection makes that
         # orthogonal too
         following = jnp.linalg.qr(_outside(self.vectors, orthonormal)[1])[0]

@@ -25,7 +25,7 @@ OVERSAMPLES = 10
 # Columns of a product: two readings of X for each cost as much as the arithmetic of about 32 columns on a CPU.
 BLOCK_SIZE = 32
 # Subspace iterations inside a block of rows: with the directions of another block to start from, and with none.
-WARM, COLD = 1, 3
+WARM, COLD = 2, 4
 # Random directions along which blocks of rows are compared.
 COMPARED = 16
 # Steps in the memory of one block, and steps that read a stream, unless the configuration has its own.
@@ -174,7 +174,7 @@ def _merged(model: Any, design: Design, w: Any, key: Array) -> Found:
     if model.solver != "onepass":
         _several(model, design)
     p, k = design.n_features, model.n_components
-    size = min(p, max(2 * k, k + 2 * OVERSAMPLES)) if model.block_size is None else model.block_size
+    size = min(p, max(2 * k, k + 4 * OVERSAMPLES)) if model.block_size is None else model.block_size
     shifted = design.shifted(_location(model, design))
     random = jax.random.normal(key, (p, size + COMPARED), design.dtype)
     start, directions = random[:, COMPARED:], random[:, :COMPARED]

@@ -45,7 +45,7 @@ class PCA(eqx.Module):
         False leaves the mean in: the truncated singular value decomposition.
     block_size : int, optional
         Columns of a product. Small blocks need fewer flops, large ones fewer passes; by default 16 or 32 in memory, and
-        ``max(2 k, k + 20)`` for streams and ``onepass``.
+        ``max(2 k, k + 40)`` for streams and ``onepass``.
     max_steps : int, optional
         ``krylov`` and ``randomized``: most products with all rows. The basis of ``krylov`` has room for
         ``block_size * max_steps`` columns, between k and the number of features.

@@ -75,8 +75,8 @@ def test_range_finder_meets_the_bound(n_iter):
 
 
 def test_nystrom_is_below_and_near():
-    A = matrix(60, 24, decay=0.5)
-    C = (A.T @ A).astype(np.float64)
+    A = matrix(60, 24, decay=0.5, dtype=np.float64)
+    C = A.T @ A  # in single precision rounding would make it indefinite
     with jax.enable_x64(True):
         values, vectors = jax.device_get(linalg.nystrom(jnp.asarray(C), K))
     expected = np.linalg.eigvalsh(C)[::-1][:K]

@@ -1,5 +1,6 @@
 """Principal components by every solver, wherever the rows lie, against a dense eigendecomposition in double precision."""
 
+import re
 from functools import partial
 
 import jax
@@ -113,6 +114,37 @@ def test_sharded_rows_are_not_gathered(name, dtype):
     text = jax.jit(body).lower((placed, weight), MODELS[name]).compile().as_text()
     whole = f"[{len(X)},{X.shape[1]}]", f"[8,{len(X) // 8},{X.shape[1]}]"
     assert not [line for line in text.splitlines() if "all-gather" in line and any(shape in line for shape in whole)]
+
+
+@pytest.mark.parametrize(("solver", "size"), [("krylov", 8), ("randomized", 8), ("onepass", 12)])
+def test_shards_send_a_block_of_columns(solver, size):
+    """Nothing that grows with the rows: p l numbers at most in any message, for a pass."""
+    X, mesh = rows(np.float32, n=8 * 512, p=64), Mesh(np.asarray(jax.devices()), ("rows",))
+    placed, _, weight = shard_rows(X, mesh=mesh)
+    model = PCA(K, solver=solver, block_size=size, max_steps=5)
+    body = jax.shard_map(
+        partial(sharded_fit, axis_name="rows"),
+        mesh=mesh,
+        in_specs=(jax.P("rows"), jax.P()),
+        out_specs=jax.P(),
+        check_vma=False,
+    )
+    text = jax.jit(body).lower((placed, weight), model).compile().as_text()
+    sent = [
+        line for line in text.splitlines() if re.search(r"= .* (all-reduce|all-gather|all-to-all|collective)", line)
+    ]
+    numbers = [
+        np.prod([int(n) for n in shape.split(",") if n], initial=1)
+        for line in sent
+        for shape in re.findall(
+            r"[fsu]\d+\[([\d,]*)\]", line.split("=", 1)[1].split("(", 2)[0 if "= (" not in line else 1]
+        )
+    ]
+    assert numbers
+    if solver == "onepass":  # each device gives its own directions to all, once
+        assert max(numbers) <= len(jax.devices()) * X.shape[1] * size
+    else:
+        assert max(numbers) <= X.shape[1] * size
 
 
 @pytest.mark.parametrize("name", ["covariance_eigh", "krylov"])
