@@ -130,16 +130,9 @@ def test_shards_send_a_block_of_columns(solver, size):
         check_vma=False,
     )
     text = jax.jit(body).lower((placed, weight), model).compile().as_text()
-    sent = [
-        line for line in text.splitlines() if re.search(r"= .* (all-reduce|all-gather|all-to-all|collective)", line)
-    ]
-    numbers = [
-        np.prod([int(n) for n in shape.split(",") if n], initial=1)
-        for line in sent
-        for shape in re.findall(
-            r"[fsu]\d+\[([\d,]*)\]", line.split("=", 1)[1].split("(", 2)[0 if "= (" not in line else 1]
-        )
-    ]
+    sent = re.findall(r"= (.*) (?:all-reduce|all-gather|all-to-all|collective-permute)\(", text)
+    shapes = re.findall(r"\w\d+\[([\d,]*)\]", " ".join(sent))
+    numbers = [np.prod([int(n) for n in shape.split(",") if n], initial=1) for shape in shapes]
     assert numbers
     if solver == "onepass":  # each device gives its own directions to all, once
         assert max(numbers) <= len(jax.devices()) * X.shape[1] * size
