@@ -5,6 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.scipy.linalg as jsl
 from jax import Array, lax
 
 __all__ = ["KrylovBasis", "ritz_error"]
@@ -15,8 +16,8 @@ class KrylovBasis(eqx.Module):
 
     Attributes
     ----------
-    vectors : (p, m)
-        B; columns of blocks that are still to come are zero.
+    vectors : (p, m + l)
+        B and the block after its last; columns of blocks that are still to come are zero.
     projected : (m, m)
         ``Bᵀ C B``.
     coupling : (l, l)
@@ -37,7 +38,7 @@ class KrylovBasis(eqx.Module):
     def start(cls, block: Array, depth: int) -> KrylovBasis:
         """The basis of `block` (p, l), with room for `depth` blocks."""
         (p, size), dtype = block.shape, block.dtype
-        vectors = jnp.zeros((p, depth * size), dtype).at[:, :size].set(jnp.linalg.qr(block)[0])
+        vectors = jnp.zeros((p, (depth + 1) * size), dtype).at[:, :size].set(jnp.linalg.qr(block)[0])
         projected = jnp.zeros((depth * size, depth * size), dtype)
         return cls(vectors, projected, jnp.zeros((size, size), dtype), jnp.int32(0), size)
 
@@ -49,7 +50,7 @@ class KrylovBasis(eqx.Module):
     def extended(self, product: Array) -> KrylovBasis:
         """With ``product = C newest``: its part in the basis is kept as ``Bᵀ C B``, the rest is the next block."""
         column, rest = _outside(self.vectors, product)
-        at = self.index * self.size
+        at, column = self.index * self.size, column[: len(self.projected)]
         projected = lax.dynamic_update_slice_in_dim(self.projected, column, at, 1)
         projected = lax.dynamic_update_slice_in_dim(projected, column.T, at, 0)
         # where C has no more to show from this start, the next block is as random as the first, not rounding error, which
@@ -60,38 +61,64 @@ class KrylovBasis(eqx.Module):
         # where the product lies in the basis but for rounding, its remainder is noise: a second projection makes that
         # orthogonal too
         following = jnp.linalg.qr(_outside(self.vectors, orthonormal)[1])[0]
-        grown = lax.dynamic_update_slice_in_dim(self.vectors, following, at + self.size, 1)
-        vectors = jnp.where(at + self.size < self.vectors.shape[1], grown, self.vectors)
+        vectors = lax.dynamic_update_slice_in_dim(self.vectors, following, at + self.size, 1)
         return KrylovBasis(vectors, projected, coupling, self.index + jnp.int32(1), self.size)
 
-    def ritz(self) -> tuple[Array, Array, Array]:
-        """Estimates of eigenpairs of C, by falling value, and how far they are from being some.
+    def ritz(self) -> tuple[Array, Array]:
+        """Eigenvalues of ``Bᵀ C B``, and how far they are from being those of C.
 
         Returns
         -------
         values : (m,)
-            ≥ 0; beyond those of the blocks at hand they are zero.
-        vectors : (m, m)
-            Of the projection; of C, they are ``B vectors``.
+            Falling, ≥ 0; beyond those of the blocks at hand they are zero.
         residuals : (m,)
             ``‖C v_j − λ_j v_j‖``: all that a vector misses reaches through the last block.
         """
         values, vectors = jnp.linalg.eigh(self.projected)
         values, vectors = jnp.maximum(values[::-1], 0), vectors[:, ::-1]
         last = lax.dynamic_slice_in_dim(vectors, (self.index - 1) * self.size, self.size, 0)
-        return values, vectors, jnp.linalg.norm(_times(self.coupling, last), axis=0)
+        return values, jnp.linalg.norm(_times(self.coupling, last), axis=0)
 
-    def times(self, vectors: Array) -> Array:
-        """``B vectors``."""
-        return _times(self.vectors, vectors)
+    def leading(self, k: int) -> tuple[Array, Array]:
+        """Estimates of the leading eigenpairs of C from all that is known of it, ``C B = B T + Q_next coupling Eᵀ``.
+
+        The Nyström approximation ``(C B) T⁻¹ (C B)ᵀ = F Fᵀ`` reaches one block further than the Ritz vectors: with
+        ``T = L Lᵀ``, and E the columns of the newest block, ``F = B L + Q_next coupling (L_EE)⁻ᵀ Eᵀ``.
+
+        Returns
+        -------
+        values : (m,)
+            Falling, ≥ 0; those of C or less, but for rounding.
+        vectors : (p, k)
+            Orthonormal columns.
+        """
+        m, at = len(self.projected), (self.index - 1) * self.size
+        # C + shift I has a factor in floating point, and its eigenvalues give the shift back
+        shift = 8 * jnp.finfo(self.projected.dtype).eps * jnp.linalg.norm(self.projected)
+        shift = shift + jnp.finfo(self.projected.dtype).tiny
+        shifted = self.projected + shift * jnp.eye(m, dtype=self.projected.dtype)
+        lower = lax.linalg.cholesky(shifted, symmetrize_input=False)
+        corner = lax.dynamic_slice(lower, (at, at), (self.size, self.size))
+        reach = jsl.solve_triangular(corner, self.coupling.T, lower=True).T
+        # rows: the m directions of B, and those of the next block
+        factor = jnp.concatenate([lower, jnp.zeros((self.size, m), lower.dtype)])
+        factor = lax.dynamic_update_slice(factor, reach, (m, at))
+        vectors, singular, _ = jnp.linalg.svd(factor, full_matrices=False)
+        following = lax.dynamic_slice_in_dim(self.vectors, self.index * self.size, self.size, 1)
+        held, vectors = self.vectors[:, :m], vectors[:, :k]
+        # once the next block has its place among the m, it is there twice
+        within = jnp.arange(m, dtype=jnp.int32) < self.index * self.size
+        vectors = _times(jnp.where(within[None], held, 0), vectors[:m]) + _times(following, vectors[m:])
+        return jnp.maximum(jnp.square(singular) - shift, 0), vectors
 
 
-def ritz_error(values: Array, residuals: Array, wanted: Array, held: Array) -> Array:
+def ritz_error(values: Array, residuals: Array, wanted: Array, held: Array, *, beyond: bool = False) -> Array:
     """Largest error of the leading eigenvalues, estimated, in units of the first that is left out.
 
-    An eigenvalue lies within ``‖r‖`` of each value, and within ``‖r‖² / gap`` if those outside of the subspace are a gap
-    below. They are taken to lie where the middle of the values held beyond those wanted lies: on spectra of every decay
-    tried this was within a factor of two of the true error.
+    An eigenvalue lies within ``‖r‖`` of each Ritz value θ, and within ``‖r‖² / gap`` if those outside of the subspace are
+    a gap below. They are taken to lie where the middle of the values held beyond those wanted lies, ``θ_m``: on spectra
+    of every decay tried this was within a factor of two of the true error. What remains of the error when the subspace
+    reaches one block further, by `KrylovBasis.leading`, is the part ``θ_m / θ``.
 
     Parameters
     ----------
@@ -99,6 +126,8 @@ def ritz_error(values: Array, residuals: Array, wanted: Array, held: Array) -> A
         By falling value.
     wanted, held : int32 scalars
         How many lead, and how many are known.
+    beyond : bool
+        Of the eigenvalues of `KrylovBasis.leading`, rather than of `values`.
     """
     rank = jnp.arange(len(values), dtype=jnp.int32)
     middle = values[jnp.minimum(wanted + (held - wanted) // 2, len(values) - 1)]
@@ -106,6 +135,8 @@ def ritz_error(values: Array, residuals: Array, wanted: Array, held: Array) -> A
     squared = jnp.square(residuals) / jnp.where(gap > 0, gap, 1)
     error = jnp.where(gap > 0, jnp.minimum(residuals, squared), residuals)
     following = jnp.where(wanted < held, values[jnp.minimum(wanted, len(values) - 1)], 0)
+    if beyond:
+        error = error * jnp.minimum(following / jnp.where(values > 0, values, 1), 1)
     # what lies below rounding is no unit
     unit = jnp.maximum(following, len(values) * jnp.finfo(values.dtype).eps * values[0])
     return jnp.where(rank < wanted, error, 0).max() / jnp.where(unit > 0, unit, 1)

@@ -154,8 +154,7 @@ def block_krylov_svd(
 
     start = jax.random.normal(_key(key), (n, block_size), A.dtype)
     basis, _ = lax.scan(extend, KrylovBasis.start(start, depth), None, length=depth)
-    values, vectors, _ = basis.ritz()
-    V = basis.times(vectors[:, :n_components])
+    values, V = basis.leading(n_components)
     U = _times(fixed, V)
     return _differentiable(A, U / jnp.maximum(jnp.linalg.norm(U, axis=0), tiny)[None], jnp.sqrt(values), V.T)
 

@@ -17,8 +17,6 @@ __all__ = ["BlockKrylov", "covariance", "covariance_product"]
 
 class _State(eqx.Module):
     basis: KrylovBasis
-    values: Array
-    vectors: Array
     residual: Array
 
 
@@ -34,7 +32,8 @@ class BlockKrylov(Solver):
 
     *Cost per step* 4 n p l flops; 16 p m l for the orthogonalisation, m = depth · l; m³ for the eigenpairs of T.
 
-    *Stops when* the estimated error of every eigenvalue is at most ``tol · λ_{k+1}`` (`linalg.lanczos.ritz_error`).
+    *Stops when* the estimated error of every eigenvalue is at most ``tol · λ_{k+1}`` (`linalg.lanczos.ritz_error`); what
+    the last product shows beyond the basis joins the solution (`KrylovBasis.leading`).
 
     Parameters
     ----------
@@ -65,14 +64,7 @@ class BlockKrylov(Solver):
     mean: Array | None = None
 
     def init(self, problem, params, key=None):
-        size, dtype = params.shape[1], params.dtype
-        held = self.depth * size
-        return _State(
-            KrylovBasis.start(params, self.depth),
-            jnp.zeros(held, dtype),
-            jnp.zeros((held, held), dtype),
-            jnp.asarray(jnp.inf, dtype),
-        )
+        return _State(KrylovBasis.start(params, self.depth), jnp.asarray(jnp.inf, params.dtype))
 
     def ask(self, objective, state):
         return state.basis.newest
@@ -81,29 +73,29 @@ class BlockKrylov(Solver):
         return covariance(problem, self.mean, query)
 
     def params(self, state):
-        return state.values, state.basis.times(state.vectors[:, : self.n_components])
+        return state.basis.leading(self.n_components)
 
     def residual(self, state):
         return state.residual
 
     def tell(self, objective, state, answer):
         basis = state.basis.extended(answer)
-        held, (p, m) = basis.index * basis.size, basis.vectors.shape
+        held, (p, m) = basis.index * basis.size, (len(basis.vectors), len(basis.projected))
 
-        def estimate() -> tuple[Array, Array, Array]:
-            values, vectors, residuals = basis.ritz()
+        def error() -> Array:
+            values, residuals = basis.ritz()
             wanted, reached = jnp.int32(self.n_components), jnp.asarray(True)
             if self.target is not None:
                 needed = 1 + (jnp.cumsum(values) < self.target).sum(dtype=jnp.int32)
                 wanted, reached = jnp.minimum(needed, wanted), needed <= wanted
             known = reached & ((wanted < held) | (held == p))
-            return values, vectors, jnp.where(known, ritz_error(values, residuals, wanted, held), jnp.inf)
+            return jnp.where(known, ritz_error(values, residuals, wanted, held, beyond=True), jnp.inf)
 
         if self.target is not None:
-            return _State(basis, *estimate())
-        early = jnp.zeros(m, answer.dtype), jnp.zeros((m, m), answer.dtype), jnp.asarray(jnp.inf, answer.dtype)
+            return _State(basis, error())
         # with fewer vectors than are wanted nothing can be said: the eigenpairs are left for later
-        return _State(basis, *lax.cond((held > self.n_components) | (held == m), estimate, lambda: early))
+        ready = (held > self.n_components) | (held == m)
+        return _State(basis, lax.cond(ready, error, lambda: jnp.asarray(jnp.inf, answer.dtype)))
 
 
 def covariance(problem: Problem, mean: Array | None, q: Array) -> Array:
