@@ -102,7 +102,7 @@ class KrylovBasis(eqx.Module):
         reach = jsl.solve_triangular(corner, self.coupling.T, lower=True).T
         # rows: the m directions of B, and those of the next block
         factor = jnp.concatenate([lower, jnp.zeros((self.size, m), lower.dtype)])
-        factor = lax.dynamic_update_slice(factor, reach, (m, at))
+        factor = lax.dynamic_update_slice(factor, reach, (jnp.int32(m), at))
         vectors, singular, _ = jnp.linalg.svd(factor, full_matrices=False)
         following = lax.dynamic_slice_in_dim(self.vectors, self.index * self.size, self.size, 1)
         held, vectors = self.vectors[:, :m], vectors[:, :k]
@@ -117,8 +117,9 @@ def ritz_error(values: Array, residuals: Array, wanted: Array, held: Array, *, b
 
     An eigenvalue lies within ``‖r‖`` of each Ritz value θ, and within ``‖r‖² / gap`` if those outside of the subspace are
     a gap below. They are taken to lie where the middle of the values held beyond those wanted lies, ``θ_m``: on spectra
-    of every decay tried this was within a factor of two of the true error. What remains of the error when the subspace
-    reaches one block further, by `KrylovBasis.leading`, is the part ``θ_m / θ``.
+    of every decay tried this was within a factor of two of the true error. Of it there remains, when the subspace
+    reaches one block further by `KrylovBasis.leading`, the part ``d / θ``, with d the variance along that block: at most the
+    first eigenvalue that is left out, ``θ_{k+1} + ‖r_{k+1}‖``.
 
     Parameters
     ----------
@@ -134,9 +135,12 @@ def ritz_error(values: Array, residuals: Array, wanted: Array, held: Array, *, b
     gap = values - middle
     squared = jnp.square(residuals) / jnp.where(gap > 0, gap, 1)
     error = jnp.where(gap > 0, jnp.minimum(residuals, squared), residuals)
-    following = jnp.where(wanted < held, values[jnp.minimum(wanted, len(values) - 1)], 0)
+    first_out = jnp.minimum(wanted, len(values) - 1)
+    following = jnp.where(wanted < held, values[first_out], 0)
     if beyond:
-        error = error * jnp.minimum(following / jnp.where(values > 0, values, 1), 1)
+        along = following + jnp.where(wanted < held, residuals[first_out], 0)
+        settled = ((residuals < gap) | (rank >= wanted)).all()  # or a larger one may have been overlooked
+        error = error * jnp.where(settled & (along < values), along / jnp.where(values > 0, values, 1), 1)
     # what lies below rounding is no unit
     unit = jnp.maximum(following, len(values) * jnp.finfo(values.dtype).eps * values[0])
     return jnp.where(rank < wanted, error, 0).max() / jnp.where(unit > 0, unit, 1)
