@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import data
 
-__all__ = ["folder", "render", "save"]
+__all__ = ["circumstances", "folder", "render", "save"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS"]
@@ -33,11 +33,11 @@ def folder() -> Path:
 
 def save(records: list[dict]) -> None:
     """Write one race, with where and by what it was run."""
-    content = {"run": _circumstances(), "rows": records}
+    content = {"run": circumstances(), "rows": records}
     (folder() / f"{records[0]['workload']}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _circumstances() -> dict:
+def circumstances() -> dict:
     import cpuinfo
     import jax
 

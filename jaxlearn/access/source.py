@@ -4,13 +4,51 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Arrays", "Blocks", "Source", "open_source"]
+__all__ = ["Arrays", "Blocks", "Rows", "Source", "copy_rows", "open_source"]
+
+
+class Rows:
+    """Rows of a file that is mapped into memory, read without the map: that takes half the time of its page faults.
+
+    Parameters
+    ----------
+    array : memmap, (n, p), C-contiguous
+    file : int
+        A descriptor.
+    """
+
+    def __init__(self, array: np.memmap, file: int):
+        self.array, self.file = array, file
+        start = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY  # where the map begins in the file
+        self.offset = start + array.ctypes.data - np.frombuffer(array._mmap, np.uint8).ctypes.data  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, first: int, out: np.ndarray) -> None:
+        """Fill `out`, of the same dtype, with rows from `first` on."""
+        view, at = memoryview(out).cast("B"), self.offset + first * self.array.strides[0]
+        while view:
+            done = os.preadv(self.file, [view], at)
+            if not done:
+                raise ValueError("The source has changed: a file is shorter than it was.")
+            view, at = view[done:], at + done
+
+
+def copy_rows(piece: np.ndarray | Rows, first: int, out: np.ndarray) -> None:
+    """Rows of a piece from `first` on, as many as `out` holds, in its dtype."""
+    array = piece.array if isinstance(piece, Rows) else piece
+    if isinstance(piece, Rows) and array.dtype == out.dtype:
+        piece.read(first, out)
+    else:
+        np.copyto(out, array[first : first + len(out)], casting="same_kind")
 
 
 class Source:
@@ -36,7 +74,7 @@ class Source:
         """At most `n_rows` of the first rows; they remain to be read."""
         raise NotImplementedError
 
-    def pieces(self) -> Iterator[np.ndarray]:
+    def pieces(self) -> Iterator[np.ndarray | Rows]:
         """All rows once, in order."""
         raise NotImplementedError
 
@@ -67,7 +105,12 @@ class Arrays(Source):
         for m, size in self.maps:
             if m.size() < size:  # to read beyond the end of a file ends the process
                 raise ValueError(f"The source has changed: a file is shorter than it was, {m.size()} bytes for {size}.")
-        yield from self.arrays
+        for array in self.arrays:
+            if _is_plain_map(array):
+                with open(array.filename, "rb", buffering=0) as file:
+                    yield Rows(array, file.fileno())
+            else:
+                yield array
 
     def release(self):
         for m, _ in self.maps:  # the pages stay in the system's cache, and leave this process
@@ -128,6 +171,19 @@ def _check_piece(piece: Any, i: int, source: Source) -> None:
         raise ValueError(f"Block {i} has dtype {piece.dtype}; expected {source.dtype}, as block 0.")
     if piece.dtype.kind not in "fiub":
         raise ValueError(f"Block {i} has dtype {piece.dtype}, which is not a real number.")
+
+
+def _is_plain_map(array: Any) -> bool:
+    """Whether `array` shows the bytes of a file as they are."""
+    return (
+        hasattr(os, "preadv")
+        and isinstance(array, np.memmap)
+        and array.filename is not None
+        and array.mode in ("r", "r+")
+        and isinstance(array._mmap, mmap.mmap)  # type: ignore[attr-defined]
+        and array.flags.c_contiguous
+        and array.size > 0
+    )
 
 
 def _memory_map(array: Any) -> mmap.mmap | None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from .dense import Dense
 from .design import PRESENT, Design
@@ -116,10 +116,9 @@ class Streamed(Design):
         for block in reader.blocks():
             X = jax.device_put(block.rows)  # on a CPU the buffer itself: it is free again when the part is ready
             local = tuple(_padded(row, block, len(block.rows)) for row in rows)
-            part, finite, mark = jax.block_until_ready(_lift(lift, query, X, self.offset, local))
+            part, finite = jax.block_until_ready(_lift(lift, query, X, self.offset, local))
             if not finite:
                 raise ValueError(f"Input X contains NaN or infinity: see {reader.name(block)}.")
-            reader.check(block, int(mark))
             yield block, part
 
 
@@ -184,24 +183,14 @@ def _in_double(leaf: Any) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames="lift")
-def _lift(lift: Any, query: Any, X: Array, offset: Array | None, rows: tuple[Any, ...]) -> tuple[Any, Array, Array]:
-    """The part of a block, whether all of it is finite, and a checksum."""
+def _lift(lift: Any, query: Any, X: Array, offset: Array | None, rows: tuple[Any, ...]) -> tuple[Any, Array]:
+    """The part of a block, and whether all of it is finite."""
     wide = X.dtype == jnp.float64
     block = Dense(X.astype(jnp.float64 if wide else jnp.float32))
     present = jnp.arange(len(X), dtype=jnp.int32)
     local = tuple((present < row).astype(block.dtype) if row.ndim == 0 else row for row in rows)
     part = lift(query, block if offset is None else block.shifted(offset), *local)
-    return part, jnp.isfinite(X).all(), _checksum(X)
-
-
-def _checksum(X: Array) -> Array:
-    """Of all bits, and of the order of the rows."""
-    bits = X.astype(jnp.uint8) if X.dtype == bool else lax.bitcast_convert_type(X, _UNSIGNED[min(X.dtype.itemsize, 4)])
-    rows = bits.astype(jnp.uint32).reshape(len(X), -1).sum(1, dtype=jnp.uint32)
-    return (rows * (2 * jnp.arange(len(X), dtype=jnp.uint32) + 1)).sum(dtype=jnp.uint32)
-
-
-_UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
+    return part, jnp.isfinite(X).all()
 
 
 @partial(jax.jit, static_argnames="merge")

@@ -7,15 +7,13 @@ stacked, have the same singular vectors as all rows would.
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.access.design import Centered, Design
 from jaxlearn.linalg import spectral
-from jaxlearn.linalg.randomized import nystrom_of_product
+from jaxlearn.linalg.lanczos import KrylovBasis
 
 __all__ = ["LowRank", "drift", "merge_low_rank", "of_block"]
 
@@ -43,7 +41,7 @@ class LowRank(eqx.Module):
     order: Array
 
 
-def of_block(query: tuple[Array, Array], X: Design, w: Array, *, n_iter: int, center: bool) -> LowRank:
+def of_block(query: tuple[Array, Array], X: Design, w: Array, *, depth: int, center: bool) -> LowRank:
     """Leading directions of the local rows: a lift.
 
     Parameters
@@ -51,8 +49,11 @@ def of_block(query: tuple[Array, Array], X: Design, w: Array, *, n_iter: int, ce
     query : (p, l) and (p, t) arrays
         Orthonormal columns to start from, and directions, chosen without a look at the rows, that `drift` compares
         blocks along: those of a start that knows the first block would make that block look different.
+    depth : int
+        Steps of block Lanczos, products of the local rows with l columns.
     """
     start, directions = query
+    size = start.shape[1]
     weight = w.sum()
     scale = jnp.where(weight > 0, weight, 1)
     mean = X.rmatvec(w) / scale if center else jnp.zeros(X.shape[1], X.dtype)
@@ -69,12 +70,11 @@ def of_block(query: tuple[Array, Array], X: Design, w: Array, *, n_iter: int, ce
     def product(q: Array) -> Array:
         return centred.rmatvec(w[:, None] * centred.matvec(q))
 
-    def iterate(_: Any, pair: tuple[Array, Array]) -> tuple[Array, Array]:
-        basis = jnp.linalg.qr(pair[1])[0]
-        return basis, product(basis)
-
-    basis, image = lax.fori_loop(0, n_iter, iterate, (start, product(start)))
-    values, vectors = nystrom_of_product(image, basis)
+    basis = KrylovBasis.start(start, depth)
+    for _ in range(depth):
+        basis = basis.extended(product(basis.newest))
+    values, vectors = basis.leading(size)
+    values = values[:size]
     return LowRank(weight, mean, jnp.sqrt(values)[:, None] * vectors.T, centred.energy(w), order)
 
 

@@ -17,15 +17,15 @@ from jaxlearn.solvers.solution import CONVERGED, UNSHUFFLED, Budget
 from jaxlearn.solvers.solve import solve
 from jaxlearn.solvers.subspace_iteration import SubspaceIteration
 
-from ._low_rank import LowRank, drift, merge_low_rank, of_block
+from ._low_rank import drift, merge_low_rank, of_block
 
 __all__ = ["ROUTES", "Found"]
 
 OVERSAMPLES = 10
 # Columns of a product: two readings of X for each cost as much as the arithmetic of about 32 columns on a CPU.
 BLOCK_SIZE = 32
-# Subspace iterations inside a block of rows: with the directions of another block to start from, and with none.
-WARM, COLD = 2, 4
+# Steps of Lanczos inside a block of rows: with the directions of another block to start from, and with none.
+WARM, COLD = 2, 3
 # Random directions along which blocks of rows are compared.
 COMPARED = 16
 # Steps in the memory of one block, and steps that read a stream, unless the configuration has its own.
@@ -309,13 +309,9 @@ def _directions(X: Design, start: Array, center: bool) -> Array:
     return lax.fori_loop(0, COLD, lambda _, q: covariance_product(jnp.linalg.qr(q)[0], centred, w), start)
 
 
-def _of_block(query: Any, X: Design, w: Array, *, n_iter: int, center: bool) -> LowRank:
-    return of_block(query, X, w, n_iter=n_iter, center=center)
-
-
 # lifts, by whether the start is warm and the rows are centred
 _LIFTS = {
-    (warm, center): partial(_of_block, n_iter=WARM if warm else COLD, center=center)
+    (warm, center): partial(of_block, depth=WARM if warm else COLD, center=center)
     for warm in (False, True)
     for center in (False, True)
 }

@@ -254,6 +254,19 @@ def test_a_source_that_changed_is_an_error(tmp_path):
         stored.rmatvec(y)
 
 
+@pytest.mark.parametrize("stored", [np.float16, np.float32, np.int8, np.int64, ">f4"])
+def test_views_of_a_memory_map_are_read_from_the_file(tmp_path, stored):
+    X = np.arange(5000 * 7).reshape(5000, 7).astype(stored)
+    np.save(tmp_path / "X.npy", X)
+    for mode in ("r", "r+", "c"):
+        mapped = np.load(tmp_path / "X.npy", mmap_mode=mode)
+        for view in (mapped, mapped[3:4777], mapped[::2], mapped[:, 1:], mapped[4990:], mapped[:0]):
+            found = [block.rows[: block.n_rows].copy() for block in stream(view, block_size=64).reader.blocks()]
+            np.testing.assert_array_equal(np.concatenate(found) if found else view, view)
+    mapped[0, 0] = 99  # of a copy on write: the file knows nothing of it
+    assert next(stream(mapped, block_size=64).reader.blocks()).rows[0, 0] == 99
+
+
 def test_the_number_of_rows_may_be_unknown():
     rows = stream(iter(np.split(matrix(), 5)), block_size=8)
     with pytest.raises(ValueError, match="not known before"):
