@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import svds
 
 from . import data
 from .workloads import Answer, Problem, Row, Workload
@@ -83,6 +85,58 @@ def _spectrum(spectrum, name, n):
     return load
 
 
+class Triplets(Components):
+    """Singular vectors of sparse rows, which are not centred: eigenvalues of ``XᵀX / n`` by ARPACK in double precision."""
+
+    def _arrays(self, dtype, order="C"):
+        return self.X.astype(dtype), self.y
+
+    @cached_property
+    def values(self):
+        s = svds(self.X.astype(np.float64), K + 1, return_singular_vectors=False, random_state=0)
+        return np.sort(s)[::-1] ** 2 / self.X.shape[0]
+
+    def gap(self, answer):
+        V, found = (np.asarray(a, np.float64) for a in (answer.coef, answer.intercept))
+        k = len(V)
+        kept = np.square(self.X @ np.linalg.qr(V.T)[0]).sum() / self.X.shape[0] / self.values[:k].sum()
+        return max(np.abs(found - self.values[:k]).max() / self.values[k], 100 * (1 - kept))
+
+
+def _truncated(library, algorithm):
+    def prepare(problem, dtype):
+        if library == "jaxlearn":
+            from jaxlearn.decomposition import TruncatedSVD
+        else:
+            from sklearn.decomposition import TruncatedSVD
+        X = problem.arrays(dtype)[0]
+
+        def solve(tol):
+            m = TruncatedSVD(K, algorithm=algorithm, random_state=0).fit(X)
+            own = (m.n_passes_, m.certificate_, "eigenvalue error") if library == "jaxlearn" else ()
+            return Answer(m.components_, m.singular_values_.astype(np.float64) ** 2 / X.shape[0], None, *own)
+
+        return solve
+
+    return prepare
+
+
+def _documents():
+    """Counts of words: each row draws from one of 200 orders of Zipf's law over the columns."""
+    n, p, length = (800, 300, 20) if data.size() == "tiny" else (200_000, 50_000, 100)
+    rng = np.random.default_rng(0)
+    orders = np.stack([rng.permutation(p) for _ in range(200)])
+    words = np.minimum((rng.pareto(1.0, (n, length)) * 3).astype(np.int64), p - 1)
+    common = rng.random((n, length)) < 0.3
+    topic = rng.zipf(1.3, n) % len(orders)
+    columns = np.where(common, words, orders[topic[:, None], words])
+    X = csr_array((np.ones(n * length), columns.ravel(), np.arange(0, n * length + 1, length)), shape=(n, p))
+    X.sum_duplicates()
+    X.data = 1 + np.log(X.data)
+    return Triplets(X, np.zeros(n), f"recipe: documents of {length} words, {n}×{p}, {X.nnz} non-zeros, seed 0")
+
+
+SPARSE_WAYS = [("jaxlearn", "krylov"), ("jaxlearn", "randomized"), ("sklearn", "randomized"), ("sklearn", "arpack")]
 ALL = [("jaxlearn", "auto"), ("jaxlearn", "randomized"), ("sklearn", "auto"), ("sklearn", "randomized")]
 TALL = [*ALL[:1], ("sklearn", "randomized"), ("sklearn", "covariance_eigh"), ("sklearn", "full")]
 RACES = [
@@ -106,6 +160,21 @@ RACES = [
         "PCA, components that explain 95 %, standard deviations exp(-i / 40)",
         _spectrum(lambda i: np.exp(-i / 40), "standard deviations exp(-i / 40)", 20_000),
         _rows([("jaxlearn", "auto"), ("sklearn", "auto")], 0.95),
+        (1e-2,),
+    ),
+    Workload(
+        "svd_sparse",
+        f"Truncated SVD, {K} components, sparse counts of words",
+        _documents,
+        [
+            Row(
+                f"{'scikit-learn' if library == 'sklearn' else library} {how}",
+                "float32",
+                _truncated(library, how),
+                iterative=False,
+            )
+            for library, how in SPARSE_WAYS
+        ],
         (1e-2,),
     ),
 ]

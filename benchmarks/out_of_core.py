@@ -203,8 +203,7 @@ def main() -> None:
         print(f"IncrementalPCA over one pass, on a sixteenth: {ratio:.1f}")
         records["run"] = report.circumstances()
         name = f"out_of_core_{arguments.gigabytes:g}GB.json"
-        (report.folder() / "other" / name).parent.mkdir(exist_ok=True)
-        (report.folder() / "other" / name).write_text(json.dumps(records, indent=1) + "\n")
+        (report.folder() / name).write_text(json.dumps(records, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Rows:
 
     def read(self, first: int, out: np.ndarray) -> None:
         """Fill `out`, of the same dtype, with rows from `first` on."""
-        view, at = memoryview(out).cast("B"), self.offset + first * self.array.strides[0]
+        view, at = out.data.cast("B"), self.offset + first * self.array.strides[0]
         while view:
             done = os.preadv(self.file, [view], at)
             if not done:

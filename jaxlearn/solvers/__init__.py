@@ -11,6 +11,7 @@ from .protocols import Objective, Problem, Solver
 from .quadratic import GramQuadratic, Quadratic
 from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, SENTENCES, STALLED, Budget, Solution, sentence
 from .solve import solve
+from .subspace_iteration import SubspaceIteration
 from .working_set import Path, WorkingSetPath
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Quadratic",
     "Solution",
     "Solver",
+    "SubspaceIteration",
     "WorkingSetPath",
     "attach_derivative",
     "sentence",
