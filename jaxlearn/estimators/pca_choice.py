@@ -86,7 +86,7 @@ def choose_solver(X: Any, wanted: Any) -> str:
         if (
             isinstance(wanted, str)
             or wanted == 0
-            or (few and (isinstance(wanted, float) or DOUBLE * p < 8 * max(2 * wanted, wanted + 20)))
+            or (few and (isinstance(wanted, float) or DOUBLE * p < 8 * max(2 * wanted, wanted + 40)))
         ):
             return "covariance_eigh"
         return "krylov" if isinstance(wanted, float) else "onepass"
