@@ -49,7 +49,8 @@ class KrylovBasis(eqx.Module):
 
     def extended(self, product: Array) -> KrylovBasis:
         """With ``product = C newest``: its part in the basis is kept as ``Bᵀ C B``, the rest is the next block."""
-        column, rest = _outside(self.vectors, product)
+        filled = self.index + jnp.int32(1)
+        column, rest = _outside(self.vectors, filled, product, times=2)
         at, column = self.index * self.size, column[: len(self.projected)]
         projected = lax.dynamic_update_slice_in_dim(self.projected, column, at, 1)
         projected = lax.dynamic_update_slice_in_dim(projected, column.T, at, 0)
@@ -58,11 +59,11 @@ class KrylovBasis(eqx.Module):
         random = jax.random.normal(jax.random.fold_in(jax.random.key(1), self.index), rest.shape, rest.dtype)
         noise = 4 * jnp.finfo(rest.dtype).eps * jnp.linalg.norm(product, axis=0) / len(rest) ** 0.5
         orthonormal, coupling = jnp.linalg.qr(rest + noise[None] * random)
-        # where the product lies in the basis but for rounding, its remainder is noise: a second projection makes that
+        # where the product lies in the basis but for rounding, its remainder is noise: a last projection makes that
         # orthogonal too
-        following = jnp.linalg.qr(_outside(self.vectors, orthonormal)[1])[0]
+        following = jnp.linalg.qr(_outside(self.vectors, filled, orthonormal, times=1)[1])[0]
         vectors = lax.dynamic_update_slice_in_dim(self.vectors, following, at + self.size, 1)
-        return KrylovBasis(vectors, projected, coupling, self.index + jnp.int32(1), self.size)
+        return KrylovBasis(vectors, projected, coupling, filled, self.size)
 
     def ritz(self) -> tuple[Array, Array]:
         """Eigenvalues of ``Bᵀ C B``, and how far they are from being those of C.
@@ -146,17 +147,22 @@ def ritz_error(values: Array, residuals: Array, wanted: Array, held: Array, *, b
     return jnp.where(rank < wanted, error, 0).max() / jnp.where(unit > 0, unit, 1)
 
 
-def _outside(basis: Array, block: Array) -> tuple[Array, Array]:
-    """``Bᵀ W``, and ``W − B Bᵀ W`` by Gram and Schmidt, twice."""
-    first = _inner(basis, block)
-    once = block - _times(basis, first)
-    second = _inner(basis, once)
-    return first + second, once - _times(basis, second)
+def _outside(basis: Array, filled: Array, block: Array, times: int) -> tuple[Array, Array]:
+    """``Bᵀ W`` and ``W − B Bᵀ W`` by Gram and Schmidt, block after block of the first `filled`, `times` over."""
+    size = block.shape[1]
+
+    def project(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        column, rest = found
+        Q = lax.dynamic_slice_in_dim(basis, i * size, size, 1)
+        part = jnp.einsum("pm,pl->ml", Q, rest, precision=lax.Precision.HIGHEST)
+        known = lax.dynamic_slice_in_dim(column, i * size, size, 0)
+        return lax.dynamic_update_slice_in_dim(column, known + part, i * size, 0), rest - _times(Q, part)
+
+    found = jnp.zeros((basis.shape[1], size), basis.dtype), block
+    for _ in range(times):
+        found = lax.fori_loop(jnp.int32(0), filled, project, found)
+    return found
 
 
 def _times(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-
-
-def _inner(a: Array, b: Array) -> Array:
-    return jnp.einsum("pm,pl->ml", a, b, precision=lax.Precision.HIGHEST)

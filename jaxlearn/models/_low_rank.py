@@ -70,8 +70,11 @@ def of_block(query: tuple[Array, Array], X: Design, w: Array, *, depth: int, cen
     def product(q: Array) -> Array:
         return centred.rmatvec(w[:, None] * centred.matvec(q))
 
-    basis = KrylovBasis.start(start, depth)
-    for _ in range(depth):
+    room = min(depth, len(start) // size)
+    for _ in range(depth - room):  # wide blocks: subspace iteration, where a basis has no room
+        start = product(jnp.linalg.qr(start)[0])
+    basis = KrylovBasis.start(start, room)
+    for _ in range(room):
         basis = basis.extended(product(basis.newest))
     values, vectors = basis.leading(size)
     values = values[:size]
