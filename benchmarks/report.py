@@ -68,14 +68,17 @@ def render() -> Path:
     from .catalogue import RACES
 
     here = folder()
-    files = {path.stem: json.loads(path.read_text()) for path in here.glob("*.json")}
+    files = {path.stem: json.loads(path.read_text()) for path in here.glob("*.json") if path.stem in RACES}
     races = [files[name] for name in RACES if name in files]
     groups = [
         (race["run"], [r for r in race["rows"] if r["target"] == target])
         for race in races
         for target in sorted({r["target"] for r in race["rows"]}, reverse=True)
     ]
-    (here / "README.md").write_text(_page(groups))
+    large = [json.loads(path.read_text()) for path in sorted(here.glob("out_of_core_*.json"))]
+    (here / "README.md").write_text(
+        "\n".join([_page(groups), *(line for found in large for line in _out_of_core(found))])
+    )
     _figure([rows for _, rows in groups], here / "results.png")
     return here / "README.md"
 
@@ -107,6 +110,37 @@ def _page(groups: list[tuple[dict, list[dict]]]) -> str:
     for run, rows in groups:
         lines += _table(run, rows)
     return "\n".join(lines)
+
+
+def _out_of_core(found: dict) -> list[str]:
+    """Of `benchmarks.out_of_core`."""
+    run, kept = found["run"], found["variance kept"]
+    best = max(kept[name] for name in ("onepass", "krylov", "incremental"))
+    lines = [
+        f"## PCA, {found['components']} components, of a file of {found['bytes'] / 1e9:.0f} GB",
+        "",
+        f"Written by `python -m benchmarks.out_of_core`. {found['rows']:,} × {found['features']} in float16, dropped from the",
+        f"system's cache before each reading; at most {found['limit'] / 1e9:g} GB of resident memory, asserted, for jaxlearn.",
+        f"{run['cpu']}, {run['cores']} cores; commit {run['commit']}, {run['date']}.",
+        "",
+        "| | seconds | passes | GB read | peak memory | variance lost |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows = [
+        ("reading alone", "reading", None),
+        ("computing alone, blocks in memory", "computing", None),
+        ("jaxlearn onepass", "onepass", None),
+        ("a sixteenth of the rows: jaxlearn onepass", "onepass, a sixteenth", "onepass"),
+        ("a sixteenth: jaxlearn krylov", "krylov, a sixteenth", "krylov"),
+        ("a sixteenth: scikit-learn IncrementalPCA", "IncrementalPCA, a sixteenth", "incremental"),
+    ]
+    for title, key, name in rows:
+        r = found[key]
+        size = f"{r['bytes_read'] / 1e9:.1f}" if "bytes_read" in r else "–"
+        lost = "–" if name is None else "best" if kept[name] == best else f"{1 - kept[name] / best:.1e}"
+        cells = title, f"{r['seconds']:.1f}", str(r.get("passes", "–")), size, f"{r['peak'] / 1e9:.2f} GB", lost
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def _repetitions(groups) -> str:
