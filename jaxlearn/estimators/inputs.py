@@ -180,7 +180,7 @@ def refuse_traced(*arrays: Any) -> None:
             except jax.errors.ConcretizationTypeError:
                 raise TypeError(
                     "An estimator was given a traced array. Inside `jit`, `vmap` or `grad` call the pure functions of "
-                    "`jaxlearn.models` instead, as `jaxlearn.models.glm.fit`."
+                    "`jaxlearn.models` instead, as `jaxlearn.models.glm.fit` and `jaxlearn.models.glm.predict`."
                 ) from None
 
 
