@@ -123,7 +123,6 @@ def write(path, gigabytes):
         np.lib.format.open_memmap(path, "r+")[first : first + n] = block
     print(f"{name}: {n_rows} × {side * side} in float16, {path.stat().st_size / 1e9:.2f} GB, ", end="")
     print(f"written in {perf_counter() - start:.1f} s", flush=True)
-    return side
 
 
 def draw(found, side):
@@ -149,17 +148,23 @@ def draw(found, side):
 def main():
     parser = argparse.ArgumentParser(description="PCA of a file larger than memory")
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the file that is written")
+    parser.add_argument("--write", type=Path, metavar="PATH", help="write this file, and do no more")
     parser.add_argument("--fit", type=Path, metavar="PATH", help="fit this file, and write the components beside it")
     arguments = parser.parse_args()
+    if arguments.write:
+        write(arguments.write, arguments.gigabytes)
+        return
     if arguments.fit:
         fit(arguments.fit)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
-        side = write(path, arguments.gigabytes)
-        # on Linux a process begins with the peak of the one that started it: were that larger, it would hide a growth
+        # on Linux a process begins with the peak of the one that started it: this one stays small, or it would hide a growth
+        this = [sys.executable, sys.argv[0]]
+        subprocess.run([*this, "--write", str(path), "--gigabytes", str(arguments.gigabytes)], check=True)
         mine = peak()
-        subprocess.run([sys.executable, sys.argv[0], "--fit", str(path)], check=True)
+        subprocess.run([*this, "--fit", str(path)], check=True)
+        side = round(np.load(path, mmap_mode="r").shape[1] ** 0.5)
         with np.load(path.with_suffix(".npz")) as found:
             assert mine < found["peak_before"], "the growth of the memory of the fit was hidden by its parent's"
             draw(found, side)
