@@ -2,7 +2,7 @@
 PCA of a file larger than memory
 ================================
 
-A file of augmented images, a gigabyte by default, is written block by block, and a process of its own fits 36 components
+A file of augmented images, two gigabytes by default, is written block by block, and a process of its own fits 36 components
 to it twice: in one pass that merges the singular vectors of each block (``onepass``), and from the covariance, summed in
 double precision (``covariance_eigh``). The process holds two blocks and what the fit makes of one, never the file: the
 growth of its resident memory says so.
@@ -147,7 +147,7 @@ def draw(found, side):
 
 def main():
     parser = argparse.ArgumentParser(description="PCA of a file larger than memory")
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the file that is written")
+    parser.add_argument("--gigabytes", type=float, default=2.0, help="size of the file that is written")
     parser.add_argument("--write", type=Path, metavar="PATH", help="write this file, and do no more")
     parser.add_argument("--fit", type=Path, metavar="PATH", help="fit this file, and write the components beside it")
     arguments = parser.parse_args()
