@@ -1,6 +1,20 @@
-"""Losses and penalties: the formulas that solvers minimise."""
+"""Losses, penalties and balls: the formulas that solvers minimise, and the sets that they stay in."""
 
+from .balls import Ball, ElasticNetBall, L2Ball
 from .losses import Logistic, Loss, Multinomial, Squared
 from .penalties import L1, L2, ElasticNet, NoPenalty, Penalty
 
-__all__ = ["L1", "L2", "ElasticNet", "Logistic", "Loss", "Multinomial", "NoPenalty", "Penalty", "Squared"]
+__all__ = [
+    "L1",
+    "L2",
+    "Ball",
+    "ElasticNet",
+    "ElasticNetBall",
+    "L2Ball",
+    "Logistic",
+    "Loss",
+    "Multinomial",
+    "NoPenalty",
+    "Penalty",
+    "Squared",
+]
