@@ -5,6 +5,8 @@ from .design import Centered, Design, Scaled, WithIntercept
 from .mesh import shard_rows
 from .sparse import Sparse
 from .streamed import Streamed, stream
+from .tiles import Tiles, write_tiles
+from .virtual import virtual
 
 __all__ = [
     "Centered",
@@ -13,8 +15,11 @@ __all__ = [
     "Scaled",
     "Sparse",
     "Streamed",
+    "Tiles",
     "WithIntercept",
     "as_design",
     "shard_rows",
     "stream",
+    "virtual",
+    "write_tiles",
 ]

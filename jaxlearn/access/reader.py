@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import operator
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .source import ONCE, Source, copy_rows
+from .source import ONCE, Source
 
 __all__ = ["Block", "Progress", "Reader", "report"]
 
@@ -26,7 +29,7 @@ class Progress(NamedTuple):
     rows : int
         Rows of this pass that have been dealt with.
     n_samples : int or None
-        All rows, where their number is known.
+        All rows of this pass, where their number is known.
     bytes_read : int
         In all passes.
     seconds : float
@@ -71,7 +74,7 @@ class Reader:
     Attributes
     ----------
     n_samples : int or None
-        Known from the source, or after one pass.
+        Known from the source, or after one pass to its end.
     n_passes, bytes_read : int
         Since the reader was made; a pass counts when it begins.
     """
@@ -83,80 +86,151 @@ class Reader:
         self.dtype = buffer_dtype(source.dtype)
         self.n_samples = source.n_samples
         self.n_passes = self.bytes_read = 0
-        self._marks: list[int] = []  # of the blocks that the first pass met
+        self._marks: dict[int, Any] = {}  # of the blocks that were met, by their numbers
+
+    @property
+    def n_blocks(self) -> int | None:
+        """Blocks of a whole pass, where the number of rows is known."""
+        return None if self.n_samples is None else -(-self.n_samples // self.block_size)
 
     @property
     def exhausted(self) -> bool:
         """Whether another pass is impossible."""
         return self.n_passes > 0 and not self.source.rereadable
 
-    def blocks(self) -> Iterator[Block]:
-        """One pass; a block may be used until the next one is asked for."""
+    def blocks(self, order: Sequence[int] | None = None) -> Iterator[Block]:
+        """One pass; a block may be used until the next one is asked for.
+
+        Parameters
+        ----------
+        order : sequence of int, optional
+            Numbers of the blocks to read, in this order, instead of all in turn. Those of a source that is not
+            addressable come in its own order: it takes a run ``i, i + 1, …`` to the last one, and skips what is before.
+        """
         if self.exhausted:
             raise ValueError(ONCE)
+        order = self._checked(order)
+        if not order:
+            return
         self.n_passes += 1
-        free: queue.Queue[Any] = queue.Queue()
-        filled: queue.Queue[Any] = queue.Queue()
-        for _ in range(2):
-            free.put(_aligned((self.block_size, self.source.n_features), self.dtype))
-        thread = threading.Thread(target=self._fill, args=(free, filled), daemon=True)
-        thread.start()
-        began, rows = time.perf_counter(), 0
-        try:
-            while (item := filled.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                buffer, n_rows, mark = item
-                block = Block(buffer, n_rows, rows)
-                self._check(block, mark)
+        began, rows, expected = time.perf_counter(), 0, self._n_rows(order)
+        with contextlib.closing(self._fetched(order)) as fetched:
+            for buffer, i, n_rows, mark in fetched:
+                block = Block(buffer, n_rows, i * self.block_size)
+                if self._marks.setdefault(i, mark) != mark:
+                    raise ValueError(f"The source has changed since it was first read: {self.name(block)} differs.")
                 yield block
+                del buffer, block  # rows on a device make room for others when nothing names them
                 rows += n_rows
                 self.bytes_read += n_rows * self.source.n_features * self.source.dtype.itemsize
                 if self.progress is not None:
                     seconds = time.perf_counter() - began
-                    self.progress(Progress(self.n_passes, rows, self.n_samples, self.bytes_read, seconds))
-                free.put(buffer)
-        finally:
-            free.put(None)  # the thread ends at its next block
-            thread.join()
-        if self.n_samples is not None and rows != self.n_samples:
-            raise ValueError(f"The source has changed: it had {self.n_samples} rows, pass {self.n_passes} met {rows}.")
-        self.n_samples = rows
-
-    def _check(self, block: Block, mark: int) -> None:
-        """Refuse a block whose `mark`, a checksum, is not that of an earlier pass."""
-        i = block.first // self.block_size
-        if i == len(self._marks):
-            self._marks.append(mark)
-        elif self._marks[i] != mark:
-            raise ValueError(f"The source has changed since it was first read: {self.name(block)} differs.")
+                    self.progress(Progress(self.n_passes, rows, expected, self.bytes_read, seconds))
 
     def name(self, block: Block) -> str:
         """What an error message calls `block`."""
         i = block.first // self.block_size
         return f"block {i} (rows {block.first} to {block.first + block.n_rows - 1})"
 
-    def _fill(self, free: queue.Queue, filled: queue.Queue) -> None:
+    def _checked(self, order: Sequence[int] | None) -> Sequence[int]:
+        n_blocks = self.n_blocks
+        if order is None:
+            return range(sys.maxsize if n_blocks is None else n_blocks)
+        order = order if isinstance(order, range) else [operator.index(i) for i in order]
+        if not order:
+            return order
+        ends = (order[0], order[-1]) if isinstance(order, range) else (min(order), max(order))
+        if min(ends) < 0 or (n_blocks is not None and max(ends) >= n_blocks):
+            there = "from 0 on" if n_blocks is None else f"0 to {n_blocks - 1}"
+            raise ValueError(f"`order` holds the numbers {min(ends)} to {max(ends)}; blocks are numbered {there}.")
+        if not self.source.addressable:
+            run = order.step == 1 if isinstance(order, range) else all(b == a + 1 for a, b in itertools.pairwise(order))
+            if not run or (n_blocks is not None and order[-1] != n_blocks - 1):
+                raise ValueError(
+                    "An iterator gives its blocks in turn: `order` must be a run of numbers to the last one."
+                )
+        return order
+
+    def _n_rows(self, order: Sequence[int]) -> int | None:
+        """Rows of a pass."""
+        if self.n_samples is None or self.n_blocks is None:
+            return None
+        missing = self.n_blocks * self.block_size - self.n_samples
+        return len(order) * self.block_size - missing * order.count(self.n_blocks - 1)
+
+    def _fetched(self, order: Sequence[int]) -> Generator[tuple[Any, int, int, Any]]:
+        """Rows, number, number of rows and checksum of each block."""
+        free: queue.Queue[Any] = queue.Queue()
+        filled: queue.Queue[Any] = queue.Queue()
+        for _ in range(2):
+            free.put(_aligned((self.block_size, self.source.n_features), self.dtype))
+        thread = threading.Thread(target=self._fill, args=(order, free, filled), daemon=True)
+        thread.start()
         try:
-            buffer, used = free.get(), 0
-            for piece in self.source.pieces():
-                at = 0
-                while at < len(piece) and buffer is not None:
-                    taken = min(self.block_size - used, len(piece) - at)
-                    copy_rows(piece, at, buffer[used : used + taken])
-                    used, at = used + taken, at + taken
-                    if used == self.block_size:
-                        self.source.release()
-                        filled.put((buffer, used, _checksum(buffer)))
-                        buffer, used = free.get(), 0
-                if buffer is None:
+            while not isinstance(item := filled.get(), int):
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                free.put(item[0])
+        finally:
+            free.put(None)  # the thread ends at its next block
+            thread.join()
+        if self.n_samples not in (None, item):
+            raise ValueError(f"The source has changed: it had {self.n_samples} rows, pass {self.n_passes} met {item}.")
+        self.n_samples = item
+        if not self.source.addressable and order[0] > -(-item // self.block_size):
+            raise ValueError(f"`order` begins at block {order[0]}, and the source ends after {item} rows.")
+
+    def _fill(self, order: Sequence[int], free: queue.Queue, filled: queue.Queue) -> None:
+        """Fill buffers as they come free; then tell how many rows there are."""
+        try:
+            if self.source.addressable:
+                read, numbers, turn = self._read, order, None
+            else:  # to its end, whatever was expected
+                turn = _Turn(self.source.pieces())
+                read, numbers = turn.read, itertools.count(order[0])
+            for i in numbers:
+                if (buffer := free.get()) is None:
                     return
-            if used:
-                buffer[used:] = 0
-                filled.put((buffer, used, _checksum(buffer)))
-            filled.put(None)
+                if not (n_rows := read(i * self.block_size, buffer)):
+                    break
+                if turn and i > order[-1]:
+                    raise ValueError(f"The source goes on behind block {order[-1]}, which was to be the last one.")
+                buffer[n_rows:] = 0
+                filled.put((buffer, i, n_rows, _checksum(buffer)))
+            filled.put(turn.first if turn else self.n_samples)
         except BaseException as error:  # whatever it is, it belongs to the thread that waits
             filled.put(error)
+
+    def _read(self, first: int, out: np.ndarray) -> int:
+        n_rows = min(len(out), (self.n_samples or 0) - first)
+        self.source.read(first, out[:n_rows])
+        return n_rows
+
+
+class _Turn:
+    """Pieces of any number of rows, read one after the other."""
+
+    def __init__(self, pieces: Iterator[np.ndarray]):
+        self.pieces, self.piece = pieces, np.empty((0, 0))
+        self.first = 0  # the row that the piece begins with
+
+    def read(self, first: int, out: np.ndarray) -> int:
+        """Rows from `first` on, not before those read last: as many as `out` holds, or as are left."""
+        done = 0
+        while done < len(out):
+            at = first + done - self.first
+            if at < len(self.piece):
+                taken = min(len(out) - done, len(self.piece) - at)
+                np.copyto(out[done : done + taken], self.piece[at : at + taken], casting="same_kind")
+                done += taken
+            else:
+                self.first += len(self.piece)
+                if (piece := next(self.pieces, None)) is None:
+                    self.piece = self.piece[:0]
+                    break
+                self.piece = piece
+        return done
 
 
 def buffer_dtype(stored: np.dtype) -> np.dtype:

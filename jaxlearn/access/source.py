@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import mmap
 import os
@@ -11,48 +12,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Arrays", "Blocks", "Rows", "Source", "copy_rows", "open_source"]
+__all__ = ["Arrays", "Blocks", "Permuted", "Source", "digest", "open_source", "read_exactly"]
 
-
-class Rows:
-    """Rows of a file that is mapped into memory, read without the map: that takes half the time of its page faults.
-
-    Parameters
-    ----------
-    array : memmap, (n, p), C-contiguous
-    file : int
-        A descriptor.
-    """
-
-    def __init__(self, array: np.memmap, file: int):
-        self.array, self.file = array, file
-        start = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY  # where the map begins in the file
-        self.offset = start + array.ctypes.data - np.frombuffer(array._mmap, np.uint8).ctypes.data  # type: ignore[attr-defined]
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def read(self, first: int, out: np.ndarray) -> None:
-        """Fill `out`, of the same dtype, with rows from `first` on."""
-        view, at = out.data.cast("B"), self.offset + first * self.array.strides[0]
-        while view:
-            done = os.preadv(self.file, [view], at)
-            if not done:
-                raise ValueError("The source has changed: a file is shorter than it was.")
-            view, at = view[done:], at + done
-
-
-def copy_rows(piece: np.ndarray | Rows, first: int, out: np.ndarray) -> None:
-    """Rows of a piece from `first` on, as many as `out` holds, in its dtype."""
-    array = piece.array if isinstance(piece, Rows) else piece
-    if isinstance(piece, Rows) and array.dtype == out.dtype:
-        piece.read(first, out)
-    else:
-        np.copyto(out, array[first : first + len(out)], casting="same_kind")
+# Rows of a file that are read one by one, at random, for no more than what setting them aside in order would cost.
+ROW_BYTES = 1 << 18
+# Rows, and columns, of an array that its fingerprint is taken from.
+SAMPLE = 64, 256
 
 
 class Source:
-    """Rows on the host, in pieces of any number of rows.
+    """Rows on the host, or a function that makes them.
 
     Attributes
     ----------
@@ -61,29 +30,102 @@ class Source:
     n_features : int
     dtype : dtype
         As stored.
+    scale : ndarray, (n_features,), or None
+        What the stored numbers are to be multiplied by, column by column.
     rereadable : bool
-        Whether `pieces` may be called again.
+        Whether the rows can be read more than once.
+    addressable : bool
+        Whether `read` gives any of the rows, in any order; n_samples is then known. If not, `pieces` gives all in turn.
+    by_row : bool
+        Whether single rows, at random, cost little more than as many that follow each other.
     """
 
     n_samples: int | None
     n_features: int
     dtype: np.dtype
+    scale: np.ndarray | None = None
     rereadable: bool = True
+    addressable: bool = False
+    by_row: bool = False
 
-    def head(self, n_rows: int) -> np.ndarray:
-        """At most `n_rows` of the first rows; they remain to be read."""
+    def head(self, n_rows: int) -> Any:
+        """At most `n_rows` of the first rows, as stored; they remain to be read."""
         raise NotImplementedError
 
-    def pieces(self) -> Iterator[np.ndarray | Rows]:
-        """All rows once, in order."""
+    def read(self, first: int, out: np.ndarray) -> None:
+        """Fill `out`, of the dtype of a buffer, with the rows from `first` on."""
         raise NotImplementedError
 
-    def release(self) -> None:
-        """Called after each block: what is held of rows already read may go."""
+    def take(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out` with these rows of an addressable source."""
+        for at in np.argsort(rows, kind="stable"):  # a disk is read forwards
+            self.read(int(rows[at]), out[at : at + 1])
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """All rows once, in order, in arrays of any number of rows."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """A short text that another source, or this one after a change, is most unlikely to share."""
+        raise NotImplementedError
+
+
+def digest(*parts: Any) -> str:
+    """Sixteen hexadecimal digits of bytes, and of what anything else is written as."""
+    total = hashlib.sha256()
+    for part in parts:
+        raw = part if isinstance(part, bytes) else repr(part).encode()
+        total.update(len(raw).to_bytes(8, "little") + raw)
+    return total.hexdigest()[:16]
+
+
+def read_exactly(file: int, out: np.ndarray, at: int) -> None:
+    """Fill a contiguous `out` with the bytes of a file, given as a descriptor, from `at` on."""
+    view = out.reshape(-1).view(np.uint8).data
+    while view:
+        done = os.preadv(file, [view], at)
+        if not done:
+            raise ValueError("The source has changed: a file is shorter than it was.")
+        view, at = view[done:], at + done
+
+
+class _Mapped:
+    """Rows of a file that is mapped into memory.
+
+    They are read without the map where they lie in it as they are: that takes half the time of its page faults. What is
+    read by the map stays in the system's cache, and leaves this process.
+    """
+
+    def __init__(self, array: np.ndarray, memmap: Any):
+        self.array, self.memmap, self.map = array, memmap, memmap._mmap
+        self.size = self.map.size()
+        inside = array.ctypes.data - np.frombuffer(self.map, np.uint8).ctypes.data
+        self.at = memmap.offset - memmap.offset % mmap.ALLOCATIONGRANULARITY + inside  # where it begins in the file
+        self.plain = hasattr(os, "preadv") and memmap.mode in ("r", "r+") and array.flags.c_contiguous
+
+    def read(self, first: int, out: np.ndarray) -> None:
+        if self.map.size() < self.size:  # to read beyond the end of a file ends the process
+            raise ValueError(
+                f"The source has changed: a file is shorter than it was, {self.map.size()} bytes for {self.size}."
+            )
+        if self.plain and self.array.dtype == out.dtype:
+            with open(self.memmap.filename, "rb", buffering=0) as file:
+                read_exactly(file.fileno(), out, self.at + first * self.array.strides[0])
+        else:
+            np.copyto(out, self.array[first : first + len(out)], casting="same_kind")
+            if hasattr(mmap, "MADV_DONTNEED"):
+                self.map.madvise(mmap.MADV_DONTNEED)
+
+    def identity(self) -> tuple[Any, ...]:
+        with open(self.memmap.filename, "rb") as file:
+            stat, header = os.fstat(file.fileno()), file.read(self.memmap.offset)
+        return stat.st_size, stat.st_mtime_ns, header, self.at, self.array.strides
 
 
 class Arrays(Source):
     """Arrays (n_i, p) one below the other; memory maps are read piece by piece and never held."""
+
+    addressable = True
 
     def __init__(self, arrays: Sequence[Any]):
         if not arrays:
@@ -95,26 +137,44 @@ class Arrays(Source):
         self.n_features, self.dtype = first.shape[1], np.dtype(first.dtype)
         for i, array in enumerate(self.arrays):
             _check_piece(array, i, self)
-        self.n_samples = sum(len(array) for array in self.arrays)
-        self.maps = [(m, m.size()) for m in map(_memory_map, self.arrays) if m is not None]
+        self.starts = np.cumsum([0, *map(len, self.arrays)])
+        self.n_samples = int(self.starts[-1])
+        self.maps = [_mapped(array) for array in self.arrays]
+        self.in_memory = not any(self.maps)
+        self.by_row = self.in_memory or self.n_features * self.dtype.itemsize >= ROW_BYTES
 
     def head(self, n_rows):
         return np.asarray(next((a for a in self.arrays if len(a)), self.arrays[0])[:n_rows])
 
-    def pieces(self):
-        for m, size in self.maps:
-            if m.size() < size:  # to read beyond the end of a file ends the process
-                raise ValueError(f"The source has changed: a file is shorter than it was, {m.size()} bytes for {size}.")
-        for array in self.arrays:
-            if _is_plain_map(array):
-                with open(array.filename, "rb", buffering=0) as file:
-                    yield Rows(array, file.fileno())
+    def read(self, first, out):
+        i = int(np.searchsorted(self.starts, first, side="right")) - 1
+        while len(out):
+            at = first - int(self.starts[i])
+            n_rows = min(len(out), len(self.arrays[i]) - at)
+            if mapped := self.maps[i]:
+                mapped.read(at, out[:n_rows])
             else:
-                yield array
+                np.copyto(out[:n_rows], self.arrays[i][at : at + n_rows], casting="same_kind")
+            first, out, i = first + n_rows, out[n_rows:], i + 1
 
-    def release(self):
-        for m, _ in self.maps:  # the pages stay in the system's cache, and leave this process
-            m.madvise(mmap.MADV_DONTNEED)
+    def take(self, rows, out):
+        if not self.in_memory:
+            super().take(rows, out)
+        elif len(self.arrays) == 1 and self.dtype == out.dtype:
+            np.take(self.arrays[0], rows, axis=0, out=out, mode="clip")  # other modes gather in a copy first
+        else:
+            parts = np.searchsorted(self.starts, rows, side="right") - 1
+            for i in np.unique(parts):
+                here = parts == i
+                out[here] = self.arrays[i][rows[here] - self.starts[i]]
+
+    def fingerprint(self):
+        return digest(
+            *(
+                (array.shape, array.dtype.str, mapped.identity() if mapped else _sample(array))
+                for array, mapped in zip(self.arrays, self.maps, strict=True)
+            )
+        )
 
 
 class Blocks(Source):
@@ -157,6 +217,49 @@ class Blocks(Source):
             _check_piece(block, i, self)
             yield block
 
+    def fingerprint(self):
+        return digest(self.first.shape, self.first.dtype.str, self.first.tobytes())
+
+
+class Permuted(Source):
+    """Rows of an addressable source in another order, gathered while they are read.
+
+    Parameters
+    ----------
+    rows : array, or what else `open_source` takes
+        Best an array in memory: rows of a file are read one by one.
+    permutation : ndarray of int
+        Row i is row ``permutation[i]`` of `rows`.
+    """
+
+    addressable = by_row = True
+
+    def __init__(self, rows: Any, permutation: np.ndarray):
+        self.source, self.permutation = open_source(rows), np.asarray(permutation)
+        if not self.source.addressable:
+            raise ValueError("The rows of an iterator come in its own order.")
+        if self.permutation.ndim != 1 or self.permutation.dtype.kind not in "iu":
+            raise ValueError("`permutation` must be a 1D array of row numbers.")
+        n_samples = self.source.n_samples or 0
+        if len(self.permutation) and not 0 <= self.permutation.min() <= self.permutation.max() < n_samples:
+            raise ValueError(f"`permutation` must hold numbers of {n_samples} rows, from 0 on.")
+        self.n_samples, self.n_features = len(self.permutation), self.source.n_features
+        self.dtype, self.scale = self.source.dtype, self.source.scale
+
+    def head(self, n_rows):
+        out = np.empty((min(n_rows, len(self.permutation)), self.n_features), self.dtype.newbyteorder("="))
+        self.read(0, out)
+        return out
+
+    def read(self, first, out):
+        self.source.take(self.permutation[first : first + len(out)], out)
+
+    def take(self, rows, out):
+        self.source.take(self.permutation[rows], out)
+
+    def fingerprint(self):
+        return digest(self.source.fingerprint(), self.permutation.tobytes())
+
 
 ONCE = (
     "An iterator can be read once, and another pass is needed: give a function that returns a new iterator, a sequence "
@@ -173,24 +276,23 @@ def _check_piece(piece: Any, i: int, source: Source) -> None:
         raise ValueError(f"Block {i} has dtype {piece.dtype}, which is not a real number.")
 
 
-def _is_plain_map(array: Any) -> bool:
-    """Whether `array` shows the bytes of a file as they are."""
-    return (
-        hasattr(os, "preadv")
-        and isinstance(array, np.memmap)
-        and array.filename is not None
-        and array.mode in ("r", "r+")
-        and isinstance(array._mmap, mmap.mmap)  # type: ignore[attr-defined]
-        and array.flags.c_contiguous
-        and array.size > 0
+def _mapped(array: Any) -> _Mapped | None:
+    """The file that `array` shows, if it is a view of one: of a map that is a copy on write, changes would be lost."""
+    view = array
+    while isinstance(view, np.ndarray):
+        if isinstance(view, np.memmap) and isinstance(view._mmap, mmap.mmap):  # type: ignore[attr-defined]
+            shared = view.mode != "c" and view.filename is not None and array.size > 0
+            return _Mapped(array, view) if shared else None
+        view = view.base
+    return None
+
+
+def _sample(array: np.ndarray) -> bytes:
+    """Numbers of some rows and columns, evenly spaced."""
+    rows, columns = (
+        np.linspace(0, size - 1, min(size, most)).astype(int) for size, most in zip(array.shape, SAMPLE, strict=True)
     )
-
-
-def _memory_map(array: Any) -> mmap.mmap | None:
-    """The map that a view of a memory map reads from."""
-    while isinstance(array, np.ndarray):
-        array = array.base
-    return array if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None
+    return array[np.ix_(rows, columns)].tobytes()
 
 
 def open_source(rows: Any) -> Source:
@@ -199,11 +301,16 @@ def open_source(rows: Any) -> Source:
     Parameters
     ----------
     rows : array, list of arrays, path, iterable or callable
-        A path is an `.npy` file, or a folder whose `.npy` files follow each other in the order of their names.
+        A path is an `.npy` file, a folder whose `.npy` files follow each other in the order of their names, or one that
+        `write_tiles` has written.
     """
     if isinstance(rows, Source):
         return rows
     if isinstance(rows, str | Path):
+        from .tiles import Tiles, holds_tiles  # which is itself made of what is in here
+
+        if holds_tiles(Path(rows)):
+            return Tiles(rows)
         return Arrays([np.load(path, mmap_mode="r", allow_pickle=False) for path in _npy_files(Path(rows))])
     if isinstance(rows, np.ndarray):
         return Arrays([rows])

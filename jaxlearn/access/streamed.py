@@ -73,7 +73,7 @@ class Streamed(Design):
         return jax.dtypes.canonicalize_dtype(np.float64 if wide else np.float32)
 
     def matvec(self, b):
-        return jnp.concatenate([part[: block.n_rows] for block, part in self._parts(_matvec, b)])
+        return jnp.concatenate([part[:n_rows] for n_rows, part in self._parts(_matvec, b)])
 
     def rmatvec(self, u):
         return self.fold(_rmatvec, None, u)
@@ -86,7 +86,8 @@ class Streamed(Design):
 
     def head(self) -> Dense:
         """The first block, in memory; it remains to be read."""
-        rows = jnp.asarray(self.reader.source.head(self.reader.block_size)).astype(self.dtype)
+        source, block_size = self.reader.source, self.reader.block_size
+        rows = _scaled(jnp.asarray(source.head(block_size).astype(self.reader.dtype, copy=False)), source.scale)
         return Dense(rows if self.offset is None else rows - self.offset[None])
 
     def location(self):
@@ -109,17 +110,20 @@ class Streamed(Design):
             total if merge is not None else jax.tree.map(lambda sum, kind: jnp.asarray(sum.astype(kind)), total, kinds)
         )
 
-    def _parts(self, lift: Any, query: Any, *rows: Any) -> Iterator[tuple[Block, Any]]:
-        """What `lift` makes of each block, in order, and the block."""
+    def _parts(self, lift: Any, query: Any, *rows: Any) -> Iterator[tuple[int, Any]]:
+        """The number of rows of each block, in order, and what `lift` makes of it."""
         reader = self.reader
         rows = tuple(row if row is PRESENT else np.asarray(row) for row in rows)
+        scale = None if reader.source.scale is None else jnp.asarray(reader.source.scale)
         for block in reader.blocks():
             X = jax.device_put(block.rows)  # on a CPU the buffer itself: it is free again when the part is ready
             local = tuple(_padded(row, block, len(block.rows)) for row in rows)
-            part, finite = jax.block_until_ready(_lift(lift, query, X, self.offset, local))
+            part, finite = jax.block_until_ready(_lift(lift, query, X, (scale, self.offset), local))
             if not finite:
                 raise ValueError(f"Input X contains NaN or infinity: see {reader.name(block)}.")
-            yield block, part
+            n_rows = block.n_rows
+            del X, block
+            yield n_rows, part
 
 
 def stream(
@@ -134,9 +138,9 @@ def stream(
     ----------
     rows : array, path, list of arrays, iterable or callable
         A NumPy array or memory map (n_samples, n_features); the path of an `.npy` file, or of a folder of them, which
-        follow each other in the order of their names; an iterable of blocks of rows, or a function without arguments
-        that returns one. An iterator is used up by one pass; all else may be read again, and must not have changed.
-        float16, integers and booleans are converted to float32 on the device.
+        follow each other in the order of their names, or that `write_tiles` has written; an iterable of blocks of
+        rows, or a function without arguments that returns one. An iterator is used up by one pass; all else may be read
+        again, and must not have changed. float16, integers and booleans are converted to float32 on the device.
     block_size : int, optional
         Rows in a block; by default as many as take 64 MB in float32. Two blocks as stored are held in memory, and what
         the fit makes of one.
@@ -183,14 +187,20 @@ def _in_double(leaf: Any) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames="lift")
-def _lift(lift: Any, query: Any, X: Array, offset: Array | None, rows: tuple[Any, ...]) -> tuple[Any, Array]:
-    """The part of a block, and whether all of it is finite."""
-    wide = X.dtype == jnp.float64
-    block = Dense(X.astype(jnp.float64 if wide else jnp.float32))
+def _lift(lift: Any, query: Any, X: Array, change: tuple[Any, Any], rows: tuple[Any, ...]) -> tuple[Any, Array]:
+    """The part of a block, and whether all of it is finite; `change` is a scale of the columns and an offset, or None."""
+    scale, offset = change
+    block = Dense(_scaled(X, scale))
     present = jnp.arange(len(X), dtype=jnp.int32)
     local = tuple((present < row).astype(block.dtype) if row.ndim == 0 else row for row in rows)
     part = lift(query, block if offset is None else block.shifted(offset), *local)
     return part, jnp.isfinite(X).all()
+
+
+def _scaled(X: Array, scale: Any) -> Array:
+    """The numbers that stored ones stand for, in the precision of the fit."""
+    X = X.astype(jnp.float64 if X.dtype == jnp.float64 else jnp.float32)
+    return X if scale is None else X * jnp.asarray(scale, X.dtype)[None]
 
 
 @partial(jax.jit, static_argnames="merge")
