@@ -25,6 +25,8 @@ STOREYS = ("linalg", "objectives", "solvers", "access", "models", "estimators", 
 OUTER_LOOP = "solvers/solve.py"
 MAX_LINES = 400
 MAX_POSITIONAL = 5
+# Seconds of processor time, of all doors and models together, where no byte code is kept; each module takes about 6 ms.
+LONGEST_IMPORT = 0.8
 
 COLLECTIVES = [
     "psum",
@@ -408,13 +410,13 @@ def import_afresh(package: list[Module]) -> tuple[float, bool, list[str]]:
 
 
 def test_import_is_quiet_and_quick(package):
-    """Of processor time. Load can only add seconds, so one import within the half second shows that it takes no more."""
+    """Of processor time. Load can only add seconds, so one import within the limit shows that it takes no more."""
     seconds = []
     for _ in range(5):
         took, initialised, changed = import_afresh(package)
         assert not initialised, "importing initialises a backend"
         assert set(changed) <= {"XLA_FLAGS"}, changed
         seconds.append(took)
-        if took <= 0.5:
+        if took <= LONGEST_IMPORT:
             return
     pytest.fail(f"importing takes {min(seconds):.2f} s more than JAX and scikit-learn, the least of {seconds}")

@@ -83,6 +83,16 @@ class Dense(Design):
     def take(self, columns):
         return self.X[:, columns].T
 
+    @property
+    def entries(self):
+        return self.X
+
+    def entries_of(self, u, b):
+        return jnp.matmul(u, b, precision=HIGHEST)
+
+    def with_entries(self, entries):
+        return Dense(entries, self.axis_name)
+
     def location(self):
         if self.near_zero:
             return jnp.zeros(self.shape[1], self.dtype)

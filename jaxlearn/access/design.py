@@ -110,6 +110,19 @@ class Design(eqx.Module):
         """``X[:, columns]ᵀ`` as dense rows, (len(columns), n)."""
         raise NotImplementedError
 
+    @property
+    def entries(self) -> Array:
+        """The numbers that are stored: all of X, (n, p), or its non-zeros, (n_entries,)."""
+        raise NotImplementedError
+
+    def entries_of(self, u: Array, b: Array) -> Array:
+        """``u b`` for u (n, k) and b (k, p), where X has `entries`."""
+        raise NotImplementedError
+
+    def with_entries(self, entries: Array) -> Design:
+        """Other numbers in the same places."""
+        raise NotImplementedError
+
     def location(self) -> Array:
         """A point near the rows, (p,): products of rows shifted by it keep their digits. Zero where a shift would densify."""
         raise NotImplementedError

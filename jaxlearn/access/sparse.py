@@ -128,6 +128,26 @@ class Sparse(Design):
         dense = dense.at[_read(slots, self.columns), self.rows].add(self.data, mode="drop")
         return dense[slots[columns]]  # a column asked for twice has one slot
 
+    @property
+    def entries(self):
+        return self.data
+
+    def entries_of(self, u, b):
+        u, columns = jnp.asarray(u), b.T
+
+        def products(places: tuple[Array, Array]) -> Array:
+            row, column = places
+            return (_read(u, row) * _read(columns, column)).sum(1)
+
+        n_entries, n_blocks = self.data.size, max(1, -(-self.data.size * u.shape[1] // PRODUCT_BLOCK))
+        size = -(-n_entries // n_blocks)
+        padding = 0, n_blocks * size - n_entries
+        places = tuple(jnp.pad(a, padding).reshape(n_blocks, size) for a in (self.rows, self.columns))
+        return lax.map(products, places).reshape(-1)[:n_entries]
+
+    def with_entries(self, entries):
+        return replace(self, data=entries)
+
     def location(self):
         return jnp.zeros(self.shape[1], self.dtype)
 

@@ -61,7 +61,7 @@ def window_of(model: MatrixFactorization, state: State) -> Window:
 
 
 def look(
-    model: MatrixFactorization, state: State, rows: Array, w: Array, window: Window | None, samples: Array | None
+    model: MatrixFactorization, state: State, rows: Array, w: Array, window: Window | None, *, samples: Array | None
 ) -> tuple[State, Any]:
     """What the codes depend on, estimated from the features in the window."""
     if window is None:
@@ -85,6 +85,7 @@ def look(
 
 
 def remember(model: MatrixFactorization, state: State, design: Design, w: Array, codes: Array) -> State:
+    """The sums with this batch in them, and less of the past."""
     total, second, first, uses = design.fold(_sums, None, w, codes)
     # Π_i (1 − i⁻ᵘ) over the samples of the batch is what remains of the past
     local = w.sum()

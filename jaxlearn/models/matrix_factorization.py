@@ -112,7 +112,7 @@ def step(
     w = jnp.ones(len(rows), rows.dtype) if sample_weight is None else jnp.asarray(sample_weight, rows.dtype)
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.n_steps)
     window = None if model.reduction == 1 else window_of(model, state)
-    state, seen = look(model, state, rows, w, window, samples)
+    state, seen = look(model, state, rows, w, window, samples=samples)
     codes = encode_correlations(seen, model.penalty, Budget(model.tol, model.max_steps)).codes
     state = remember(model, state, design, w, codes)
     state = reseeded(model, state, rows, w, key)
@@ -193,6 +193,7 @@ def encode(
     Examples
     --------
     >>> import jax, jax.numpy as jnp
+    >>> from jaxlearn.objectives import L1
     >>> model = MatrixFactorization(n_components=2, penalty=L1(0.1))
     >>> D, x = jnp.eye(2), jnp.array([[1.0, 0.05]])
     >>> encode(model, D, x).codes

@@ -1,0 +1,154 @@
+"""Sparse codes to high accuracy: the method of multipliers finds their supports, conjugate gradients their values."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxlearn.objectives.penalties import Penalty
+
+from .protocols import Problem, Solver
+from .sparse_codes import INNER, CodeADMM, Correlations, code_gaps
+
+__all__ = ["ITERATIONS", "RefinedCodes", "refine"]
+
+HIGHEST = lax.Precision.HIGHEST
+# Of a step: three certificates of ten iterations each, and steps of conjugate gradients. Of 3 and 5, of 10 to 20, these took
+# fewest products on patches of photographs, for one in 4 and one in 17 codes not zero.
+BURSTS, CONJUGATE = 3, 12
+ITERATIONS = BURSTS * INNER
+# ρ: a quarter to one mean squared norm of an atom; a half is best for the last rows.
+STIFFNESS = 0.5
+
+
+def refine(seen: Correlations, codes: Array, penalty: Penalty) -> Array:
+    """Codes of the same signs that nearly solve ``a_A (G + l2)_AA = (β − l1 sign(a))_A`` on their supports A.
+
+    Twelve steps of conjugate gradients from `codes`, of all rows together. A value that would change its sign becomes zero.
+
+    Parameters
+    ----------
+    seen : Correlations
+    codes : (n, k)
+    penalty : ElasticNet
+
+    Returns
+    -------
+    (n, k)
+    """
+    l1, l2 = penalty.strengths(codes[0])
+    active = codes != 0
+    target = seen.correlations - l1[None] * jnp.sign(codes)
+
+    def curved(v: Array) -> Array:
+        return jnp.where(active, jnp.matmul(v, seen.gram, precision=HIGHEST) + l2[None] * v, 0)
+
+    def step(_: Any, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        x, left, direction, size = carry
+        image = curved(direction)
+        length = _ratio(size, (direction * image).sum(1))[:, None]
+        x, left = x + length * direction, left - length * image
+        remaining = jnp.square(left).sum(1)
+        return x, left, left + _ratio(remaining, size)[:, None] * direction, remaining
+
+    left = jnp.where(active, target - curved(codes), 0)
+    x = lax.fori_loop(0, CONJUGATE, step, (codes, left, left, jnp.square(left).sum(1)))[0]
+    return jnp.where(jnp.sign(x) == jnp.sign(codes), x, 0)
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
+
+
+class _State(eqx.Module):
+    codes: Array
+    gaps: Array
+    unit: Array
+    gap: Array
+    regression: Any
+
+
+class RefinedCodes(Solver):
+    """Bursts of the method of multipliers, after each of which the values on the supports are solved for.
+
+    *Minimises* ``½ ‖x − a D‖² + Ω(a)`` over each row a, with Ω an elastic net, over a ≥ 0 where it is positive.
+
+    *Step* thirty iterations of `CodeADMM`, then `refine`; a row keeps the better of both, by its duality gap. The next burst
+    starts from these codes and the multipliers that they imply, ``ρ u = clip(β − a G − l2 a, ±l1) + l2 a``. Codes are all that
+    is carried on: rows that are done may leave, and codes of another dictionary are a start.
+
+    Multipliers alone approach the values of correlated atoms slowly, and in single precision not beyond a gap of 1e-6;
+    on the right support, conjugate gradients take as many steps as there are different eigenvalues.
+
+    *Reads the data by* nothing: Gram matrix and correlations are in memory.
+
+    *Cost per step* 100 n k² flops, and one factor of G at the start.
+
+    *Stops when* the duality gap, in units of ``½ ‖x‖²``, is at most ``tol``: of the samples together, or, for `every_row`, of each.
+
+    Parameters
+    ----------
+    penalty : ElasticNet
+    every_row : bool
+    """
+
+    needs: ClassVar = frozenset({"columns"})
+    certificate: ClassVar = "duality gap"
+
+    penalty: Penalty
+    every_row: bool = eqx.field(static=True, default=True)
+
+    @property
+    def admm(self) -> CodeADMM:
+        """What a burst consists of."""
+        return CodeADMM(self.penalty, self.every_row, STIFFNESS)
+
+    def init(self, problem, params, key=None):
+        seen: Correlations = problem.design
+        there = (seen.weight > 0) & (seen.energy > 0)
+        unit = jnp.where(there, 0.5 * seen.energy, 0)
+        codes = jnp.where(there[:, None], params, 0)  # nothing is coded by nothing
+        regression = self.admm.init(Problem(None, seen, None, None), codes)
+        infinite = jnp.asarray(jnp.inf, codes.dtype)
+        return _State(codes, jnp.where(there, infinite, 0), unit, infinite, regression)
+
+    def ask(self, objective, state):
+        return None
+
+    def read(self, problem, query):
+        return problem.design
+
+    def params(self, state):
+        return state.codes
+
+    def residual(self, state):
+        return state.gap
+
+    def tell(self, objective, state, answer):
+        seen: Correlations = answer
+        start = eqx.tree_at(
+            lambda s: (s.codes, s.dual), state.regression, (state.codes, self._multipliers(seen, state.codes))
+        )
+        burst = lax.fori_loop(0, BURSTS, lambda _, s: self.admm.tell(objective, s, seen), start)
+        refined = refine(seen, burst.codes, self.penalty)
+        codes, gaps = state.codes, state.gaps
+        for candidate in (burst.codes, refined):
+            candidate_gaps = code_gaps(seen, candidate, self.penalty)
+            better = (candidate_gaps < gaps) & (state.unit > 0)
+            codes = jnp.where(better[:, None], candidate, codes)
+            gaps = jnp.where(better, candidate_gaps, gaps)
+        return _State(codes, gaps, state.unit, self._gap(gaps, state.unit), state.regression)
+
+    def _multipliers(self, seen: Correlations, codes: Array) -> Array:
+        l1, l2 = (strength[None] for strength in self.penalty.strengths(codes[0]))
+        g = seen.correlations - jnp.matmul(codes, seen.gram, precision=HIGHEST) - l2 * codes
+        pull = jnp.minimum(g, l1) if getattr(self.penalty, "positive", False) else jnp.clip(g, -l1, l1)
+        return (pull + l2 * codes) / self.admm.rho(seen.gram)
+
+    def _gap(self, gaps: Array, unit: Array) -> Array:
+        if self.every_row:
+            return _ratio(gaps, unit).max(initial=0)
+        return _ratio(gaps.sum(), unit.sum())
