@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,20 +18,21 @@ from jaxlearn.objectives import L1, L2Ball
 from jaxlearn.solvers.alternating import Alternating, Factors
 from jaxlearn.solvers.protocols import Problem
 from jaxlearn.solvers.refined_codes import ITERATIONS
-from jaxlearn.solvers.solution import MAX_STEPS, NONFINITE, Budget, Solution
+from jaxlearn.solvers.solution import CONVERGED, MAX_STEPS, NONFINITE, Budget, Solution
 from jaxlearn.solvers.solve import solve
 
-from .base import number
+from .base import number, warn_unless_converged
+from .encoding import encode_rows, tolerance
 from .rows import place_rows
 
-__all__ = ["Learnt", "alternate", "unit_rows"]
+__all__ = ["Learnt", "adopt", "alternate", "unit_rows", "warn_if_nothing"]
 
 # Steps of one dispatch; and between two calls of a callback, of which the first is after one step.
 DISPATCH, EVERY = 64, 5
 
 
 class Learnt(NamedTuple):
-    """What `alternate` found."""
+    """What `alternate` found: certified codes, on the final dictionary."""
 
     codes: np.ndarray
     dictionary: np.ndarray
@@ -39,6 +41,30 @@ class Learnt(NamedTuple):
     status: int
     decrease: float
     n_reseeded: int
+    gap: float
+
+
+def adopt(estimator: Any, learnt: Learnt, dtype: Any) -> None:
+    """Set what the fit says of itself, and warn of what fell short."""
+    estimator.error_, estimator.n_iter_, estimator.n_reseeded_ = learnt.errors, learnt.n_iter, learnt.n_reseeded
+    estimator.certificate_, estimator.converged_ = learnt.decrease, learnt.status == CONVERGED
+    if learnt.n_iter == 0:  # nothing was asked for
+        return
+    warn_if_nothing(estimator.alpha, learnt.codes, getattr(estimator, "positive_code", False))
+    tol, n_iter, gap = tolerance(dtype), learnt.n_iter, learnt.gap
+    warn_unless_converged(
+        estimator, learnt.status, learnt.decrease, Alternating.certificate, estimator.tol, n_iter, dtype
+    )
+    status = CONVERGED if gap <= tol else MAX_STEPS
+    warn_unless_converged(estimator, status, gap, "duality gap of the codes", tol, n_iter, dtype)
+
+
+def warn_if_nothing(alpha: float, codes: np.ndarray, positive: bool) -> None:
+    """Say that a penalty left nothing of the codes."""
+    if not codes.any():
+        why = ", or the samples agree with no atom in sign" if positive else ""
+        message = f"Every code is zero, and no atom was learnt: alpha={alpha} is too large{why}. Lower it."
+        warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def alternate(
@@ -60,7 +86,7 @@ def alternate(
     codes, dictionary = _start(X, n_components, dict_init, code_init)
     errors: list[float] = []
     if max_iter == 0:
-        return Learnt(codes, dictionary, np.array(errors), 0, MAX_STEPS, np.inf, 0)
+        return Learnt(codes, dictionary, np.array(errors), 0, MAX_STEPS, np.inf, 0, np.inf)
     penalty = L1(number(alpha, dtype), positive=positive_code)
     steps = np.int32(-(-method_max_iter // ITERATIONS))
     solver = Alternating(penalty, L2Ball(number(1, dtype), positive_dict), steps, DISPATCH)
@@ -91,8 +117,10 @@ def alternate(
         raise ValueError(
             "The fit resulted in non-finite values. The input data may contain large values and need to be preprocessed."
         )
-    codes, atoms = np.array(factors.codes[:n_samples]) + 0.0, np.array(factors.dictionary)
-    return Learnt(codes, atoms, np.array(errors), len(errors), status, float(factors.decrease), int(factors.n_reseeded))
+    atoms = np.array(factors.dictionary)  # which were moved after their last codes
+    final = encode_rows(X, atoms, penalty, tol=tolerance(dtype), max_steps=int(steps), init=factors.codes[:n_samples])
+    decrease, n_reseeded = float(factors.decrease), int(factors.n_reseeded)
+    return Learnt(final.codes, atoms, np.array(errors), len(errors), status, decrease, n_reseeded, final.gap)
 
 
 @jax.jit
@@ -107,7 +135,7 @@ def _start(X: Any, n_components: int, dict_init: Any, code_init: Any) -> tuple[n
         if code_init is not None:
             raise ValueError("`code_init` needs `dict_init`: codes are of no use without the atoms that they are of.")
         codes, scale, dictionary = linalg.svd(np.asarray(X), full_matrices=False)
-        codes, dictionary = svd_flip(codes, dictionary)
+        codes, dictionary = map(np.asarray, svd_flip(codes, dictionary))
         known = scale > np.finfo(dtype).eps * max(X.shape) * scale.max(initial=0)
         dictionary = np.where(known[:, None], scale[:, None] * dictionary, 0)
     else:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
-import numpy as np
 from sklearn.utils._param_validation import validate_params
 
-from jaxlearn.solvers.alternating import Alternating
-from jaxlearn.solvers.solution import CONVERGED
-
-from .alternation import alternate
-from .base import warn_unless_converged
+from .alternation import adopt, alternate
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
 from .encoding import refuse_positive
 from .sparse_coding import STEPS, TRANSFORM, SparseCoding, like, read_dense
 
-__all__ = ["FIT", "METHOD", "DictionaryLearning", "dict_learning", "warn_if_nothing"]
+__all__ = ["FIT", "METHOD", "DictionaryLearning", "dict_learning"]
 
 METHOD = ONE_OF("lars", "cd")
 FIT: dict = {
@@ -32,17 +25,6 @@ FIT: dict = {
     "positive_dict": ["boolean"],
     **TRANSFORM,
 }
-
-
-def warn_if_nothing(alpha: float, codes: np.ndarray, positive: bool) -> None:
-    """Say that a penalty left nothing of the codes."""
-    if not codes.any():
-        why = ", or the samples agree with no atom in sign" if positive else ""
-        warnings.warn(
-            f"Every code is zero, and no atom was learnt: alpha={alpha} is too large{why}. Lower it.",
-            UserWarning,
-            stacklevel=3,
-        )
 
 
 class DictionaryLearning(SparseCoding):
@@ -76,8 +58,8 @@ class DictionaryLearning(SparseCoding):
     dict_init : ndarray of shape (n_components, n_features), default=None
         Atoms to start from, which are brought to norm one; by default the leading right singular vectors of X.
     callback : callable, default=None
-        Called after the first step and after every fifth one that follows, with a dict of ``ii`` (number of the step), ``code``,
-        ``dictionary``, ``errors`` and ``current_cost``.
+        Called after the first step and after every fifth one that follows, with a dict of ``ii`` (number of the step),
+        ``code``, ``dictionary``, ``errors`` and ``current_cost``.
     verbose : bool, default=False
         Without meaning: a compiled program prints nothing.
     split_sign : bool, default=False
@@ -181,7 +163,7 @@ class DictionaryLearning(SparseCoding):
         return self
 
     def fit_transform(self, X, y=None):
-        """Learn atoms, and return the codes that they were learnt with.
+        """Learn atoms, and return the codes of X on them: those of the lasso, whatever `transform_algorithm` is.
 
         Parameters
         ----------
@@ -208,12 +190,8 @@ class DictionaryLearning(SparseCoding):
             positive_code=self.positive_code,
             method_max_iter=self.transform_max_iter,
         )
-        self.components_, self.error_, self.n_iter_ = learnt.dictionary, learnt.errors, learnt.n_iter
-        self.n_reseeded_, self.certificate_ = learnt.n_reseeded, learnt.decrease
-        self.converged_ = learnt.status == CONVERGED
-        warn_if_nothing(self.alpha, learnt.codes, self.positive_code)
-        certificate, dtype = Alternating.certificate, X.dtype
-        warn_unless_converged(self, learnt.status, learnt.decrease, certificate, self.tol, learnt.n_iter, dtype)
+        self.components_ = learnt.dictionary
+        adopt(self, learnt, X.dtype)
         return like(learnt.codes, X)
 
 

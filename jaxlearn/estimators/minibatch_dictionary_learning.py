@@ -13,9 +13,10 @@ from jaxlearn.access.buckets import row_bucket
 from jaxlearn.models import matrix_factorization as mf
 from jaxlearn.objectives import L1, L2Ball
 
+from .alternation import warn_if_nothing
 from .base import number, seed
 from .constraints import COUNT
-from .dictionary_learning import FIT, METHOD, warn_if_nothing
+from .dictionary_learning import FIT, METHOD
 from .encoding import refuse_positive
 from .online import Patience, learn_batches
 from .sparse_coding import STEPS, SparseCoding, read_dense
@@ -264,12 +265,12 @@ class MiniBatchDictionaryLearning(SparseCoding):
     @property
     def _A(self) -> np.ndarray:
         """``Σ ω aᵀ a``, under the name it has in scikit-learn."""
-        return self._state.second
+        return np.asarray(self._state.second)
 
     @property
     def _B(self) -> np.ndarray:
         """``Σ ω xᵀ a``, likewise."""
-        return self._state.first.T
+        return np.asarray(self._state.first).T
 
 
 @validate_params(

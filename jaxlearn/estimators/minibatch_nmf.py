@@ -248,11 +248,10 @@ class MiniBatchNMF(NonNegative):
         solver = "cd" if self._beta == 2 else "mu"
         return self._model(k, self.n_features_in_, X.dtype, solver, max_iter or self.fresh_restarts_max_iter)
 
-    def _online(self, model: nmf.NMF, size: int, n_samples: int | None, dtype: Any) -> online_nmf.OnlineNMF:
-        n = np.inf if n_samples is None else n_samples
-        self._memory = self.forget_factor ** (size / n)
+    def _online(self, model: nmf.NMF, memory: float, weight: float, dtype: Any) -> online_nmf.OnlineNMF:
+        self._memory = memory
         patience = np.inf if self.max_no_improvement is None else self.max_no_improvement
-        return online_nmf.OnlineNMF(model, *(number(v, dtype) for v in (self._memory, n, self.tol, patience)))
+        return online_nmf.OnlineNMF(model, *(number(v, dtype) for v in (memory, weight, self.tol, patience)))
 
     def _first(self, rows: RowBatches, model: nmf.NMF, init: str) -> Any:
         key = jax.random.key(seed(self.random_state))
@@ -266,7 +265,8 @@ class MiniBatchNMF(NonNegative):
         with rows.precision:
             model = self._model_of(k, X)
             W, H = self._first(rows, model, init) if init else (W, H)
-            online, state = self._online(model, size, n_samples, X.dtype), online_nmf.start(model, H)
+            memory, weight = self.forget_factor ** (size / n_samples), float(rows.weights.sum(dtype=np.float64))
+            online, state = self._online(model, memory, weight, X.dtype), online_nmf.start(model, H)
             codes = None if self.fresh_restarts else rows.stacked(W)
             for _ in range(self.max_iter):
                 state, codes = _learn(online, state, rows.batches, rows.weights, codes)
@@ -290,7 +290,8 @@ class MiniBatchNMF(NonNegative):
         size, rows = min(self.batch_size, reader.block_size), RowBatches.of(head, len(head))
         with rows.precision:
             model = self._model_of(k, head)
-            online = self._online(model, size, reader.n_samples, dtype)
+            n_samples = np.inf if reader.n_samples is None else reader.n_samples
+            online = self._online(model, self.forget_factor ** (size / n_samples), n_samples, dtype)
             state = online_nmf.start(model, self._first(rows, model, init)[1] if init else H)
             for _ in range(self.max_iter):
                 state = eqx.tree_at(lambda s: s.loss, state, jnp.zeros((), dtype))
@@ -298,7 +299,8 @@ class MiniBatchNMF(NonNegative):
                     self._refuse_zeros(block[:n_rows])
                     present = np.arange(len(block)) < n_rows
                     state = jax.block_until_ready(_learn_block(online, state, block, present, size=size))
-                online = self._online(model, size, X.shape[0], dtype)  # now it is known
+                # now the number of rows is known
+                online = self._online(model, self.forget_factor ** (size / X.shape[0]), X.shape[0], dtype)
                 if bool(state.done) or reader.exhausted:
                     break
         self._adopt(state)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from jaxlearn.access.dense import as_design
 from jaxlearn.access.scan import permutation
@@ -44,10 +45,10 @@ class Patience(eqx.Module):
         Weight of a batch in the smoothed cost: about one epoch is remembered.
     """
 
-    tol: Array
-    max_no_improvement: Array
-    warmup: Array
-    smoothing: Array
+    tol: ArrayLike
+    max_no_improvement: ArrayLike
+    warmup: ArrayLike
+    smoothing: ArrayLike
 
     @classmethod
     def of(cls, tol: float, max_no_improvement: int | None, n_samples: int, batch_size: int, dtype: Any) -> Patience:
@@ -55,7 +56,7 @@ class Patience(eqx.Module):
         endless = np.iinfo(np.int32).max
         return cls(
             number(tol, dtype),
-            np.int32(endless if max_no_improvement is None else min(max_no_improvement, endless)),  # pyright: ignore
+            np.int32(endless if max_no_improvement is None else min(max_no_improvement, endless)),
             number(min(WARMUP, n_samples / batch_size), dtype),
             number(min(batch_size / (n_samples + 1), 1), dtype),
         )
@@ -97,7 +98,8 @@ class Progress(eqx.Module):
         )
         smoothed = jnp.where(counts, smoothed, jnp.inf)
         worse = jnp.where(counts & (smoothed >= self.lowest), self.no_improvement + 1, 0).astype(jnp.int32)
-        still = (patience.tol > 0) & (change <= patience.tol)
+        tol = jnp.asarray(patience.tol, cost.dtype)
+        still = (tol > 0) & (change <= tol)
         stopped = counts & (still | (worse >= patience.max_no_improvement))
         return Progress(cost, change, smoothed, jnp.minimum(self.lowest, smoothed), worse, stopped)
 

@@ -136,10 +136,10 @@ def sparse_encode(
     >>> dictionary = np.array([[0, 1, 0], [-1, -1, 2], [1, 1, 1], [0, 1, 1], [0, 2, 1]], dtype=np.float64)
     >>> sparse_encode(X, dictionary, alpha=0.1).round(2)
     array([[ 0.  ,  0.  , -0.97,  0.  ,  0.  ],
-           [ 0.  ,  1.15,  0.42,  0.  ,  0.  ]])
+           [ 0.  ,  0.98,  0.97,  0.  ,  0.  ]])
     """
     if check_input:
-        dictionary = check_array(np.asarray(dictionary), dtype=FLOATS)
+        dictionary = check_array(np.asarray(dictionary), dtype=FLOATS)  # pyright: ignore
         X = read_dense(SparseCoder(dictionary), X)
     codes = encode(
         "sparse_encode",
@@ -307,7 +307,7 @@ class SparseCoder(SparseCoding):
         return self.n_components_ * (2 if self.split_sign else 1)
 
     def _atoms(self) -> np.ndarray:
-        return check_array(np.asarray(self.dictionary), dtype=FLOATS)
+        return check_array(np.asarray(self.dictionary), dtype=FLOATS)  # pyright: ignore
 
     def fit(self, X, y=None):
         """Check the parameters, and that X has the features of the atoms.

@@ -13,14 +13,10 @@ from sklearn.utils import check_array
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.validation import check_is_fitted
 
-from jaxlearn.solvers.alternating import Alternating
-from jaxlearn.solvers.solution import CONVERGED
-
-from .alternation import alternate
-from .base import warn_unless_converged
+from .alternation import adopt, alternate
 from .components import project
 from .constraints import COUNT, NON_NEGATIVE
-from .dictionary_learning import METHOD, warn_if_nothing
+from .dictionary_learning import METHOD
 from .minibatch_dictionary_learning import ONLINE, MiniBatchDictionaryLearning
 from .sparse_coding import STEPS, read_dense
 
@@ -34,6 +30,7 @@ class _SparsePCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     ridge_alpha: float
     components_: np.ndarray
     mean_: np.ndarray
+    n_features_in_: int
 
     _parameter_constraints: dict = {
         "n_components": [COUNT, None],
@@ -219,11 +216,7 @@ class SparsePCA(_SparsePCA):
             dict_init=None if self.U_init is None else self.U_init.T,
             code_init=None if self.V_init is None else self.V_init.T,
         )
-        self.error_, self.n_iter_, self.n_reseeded_ = learnt.errors, learnt.n_iter, learnt.n_reseeded
-        self.certificate_, self.converged_ = learnt.decrease, learnt.status == CONVERGED
-        warn_if_nothing(self.alpha, learnt.codes, False)
-        certificate, dtype = Alternating.certificate, features.dtype
-        warn_unless_converged(self, learnt.status, learnt.decrease, certificate, self.tol, learnt.n_iter, dtype)
+        adopt(self, learnt, features.dtype)
         return svd_flip(learnt.codes, learnt.dictionary, u_based_decision=True)[0]
 
 

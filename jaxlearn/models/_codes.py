@@ -77,7 +77,7 @@ def encode_correlations(seen: Correlations, penalty: Penalty, budget: Budget, *,
 
 @jax.custom_jvp
 def _attach(gram: Array, correlations: Array, strengths: Any, codes: Array) -> Array:
-    """`codes`, with the derivative of the minimiser: ``(G + l2)_AA ∂a = (∂β − a ∂G − ∂l1 sign(a) − ∂l2 a)_A`` on the support A."""
+    """`codes`, with its derivative: ``(G + l2)_AA ∂a = (∂β − a ∂G − ∂l1 sign(a) − ∂l2 a)_A`` on the support A."""
     return codes
 
 

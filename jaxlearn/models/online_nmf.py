@@ -29,8 +29,8 @@ class OnlineNMF(eqx.Module):
         updates.
     memory : float
         What a batch counts for, once the next one has been seen.
-    n_samples : int
-        Rows of an epoch: the cost is averaged over the batches of about one.
+    weight : float
+        Of the rows of an epoch: the cost is averaged over the batches of about one.
     tol : float
         Stop when a batch changes the components by at most this, relative to their norm; 0 never does.
     patience : float
@@ -39,7 +39,7 @@ class OnlineNMF(eqx.Module):
 
     model: NMF
     memory: ArrayLike
-    n_samples: ArrayLike = jnp.inf
+    weight: ArrayLike = jnp.inf
     tol: ArrayLike = 0.0
     patience: ArrayLike = jnp.inf
 
@@ -168,7 +168,7 @@ def _moved(model: NMF, components: Array, batch: Design, codes: Array) -> Array:
 def _judged(online: OnlineNMF, state: State, cost: Array, total: Array, still: Array) -> tuple[Array, ...]:
     """Cost, least cost, batches since then, steps, and whether that is enough; nothing is known of the first batch."""
     known = state.n_steps > 0
-    share = jnp.minimum(total / (jnp.asarray(online.n_samples, cost.dtype) + 1), 1)
+    share = jnp.minimum(total / (jnp.asarray(online.weight, cost.dtype) + 1), 1)
     mean = jnp.where(jnp.isinf(state.cost), cost, state.cost + share * (cost - state.cost))
     lower = mean < state.least
     n_idle = jnp.where(lower, jnp.int32(0), state.n_idle + jnp.int32(1))

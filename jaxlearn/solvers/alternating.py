@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -105,7 +105,7 @@ class Alternating(Solver):
     n_costs: int = eqx.field(static=True)
 
     def init(self, problem, params, key=None):
-        factors: Factors = params
+        factors: Any = params
         gram = jnp.matmul(factors.dictionary, factors.dictionary.T, precision=HIGHEST)
         costs = jnp.full(self.n_costs, jnp.nan, factors.cost.dtype)
         return _State(factors, gram, costs, jnp.int32(0))

@@ -87,7 +87,8 @@ class RefinedCodes(Solver):
 
     *Cost per step* 100 n k² flops, and one factor of G at the start.
 
-    *Stops when* the duality gap, in units of ``½ ‖x‖²``, is at most ``tol``: of the samples together, or, for `every_row`, of each.
+    *Stops when* the duality gap, in units of ``½ ‖x‖²``, is at most ``tol``: of the samples together, or, for
+    `every_row`, of each.
 
     Parameters
     ----------

@@ -73,8 +73,10 @@ class CodeADMM(Solver):
 
     *Minimises* ``½ ‖x − a D‖² + Ω(a)`` over each row a, with Ω an elastic net, over a ≥ 0 where it is positive.
 
-    *Step* ten times ``y = (β + ρ (a − u)) (G + ρ)⁻¹``; ``v = 1.9 y − 0.9 a + u``; ``a = prox_{Ω/ρ}(v)``; ``u = v − a``. ρ is the
-    mean squared norm of the atoms. Unlike a gradient step, the regression does not mind atoms that resemble each other: on learnt
+    *Step* ten times ``y = (β + ρ (a − u)) (G + ρ)⁻¹``; ``v = 1.9 y − 0.9 a + u``; ``a = prox_{Ω/ρ}(v)``; ``u = v − a``.
+    ρ is the
+    mean squared norm of the atoms. Unlike a gradient step, the regression does not mind atoms that resemble each other:
+    on learnt
     dictionaries 60 iterations leave gaps 10 to 100 times smaller than as many of accelerated gradient descent or of coordinate
     descent, at the same product for each.
 
@@ -82,7 +84,8 @@ class CodeADMM(Solver):
 
     *Cost per step* 20 n k² flops, and one factor of G at the start.
 
-    *Stops when* the duality gap, in units of ``½ ‖x‖²``, is at most ``tol``: of the samples together, or, for `every_row`, of each.
+    *Stops when* the duality gap, in units of ``½ ‖x‖²``, is at most ``tol``: of the samples together, or, for
+    `every_row`, of each.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from jaxlearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
+from jaxlearn.decomposition import PCA, IncrementalPCA, StochasticFactorization, TruncatedSVD
 from jaxlearn.linear_model import (
     ElasticNet,
     ElasticNetCV,
@@ -31,6 +31,7 @@ SLOW = [
     PCA(2, svd_solver="randomized"),
     PCA(2, svd_solver="full"),
     GaussianRandomProjection(n_components=2),
+    StochasticFactorization(2, max_iter=2, tol=0, alpha=0.1),
     SparseRandomProjection(n_components=2),
 ]
 

@@ -29,7 +29,7 @@ def rows(n=N, dtype=np.float32, seed=0):
 
 
 def excess(model):
-    """Objective of other rows, in units of what the true atoms reach: near one, or below where the model has overfitted nothing."""
+    """Objective of other rows, in units of what the true atoms reach."""
     true = np.random.default_rng(1).standard_normal((K, P)).astype(model.components_.dtype)
     true /= np.linalg.norm(true, axis=1, keepdims=True)
     X, best = rows(1000, model.components_.dtype, seed=9), clone(model)
@@ -169,7 +169,7 @@ class TestBadInput:
             with pytest.raises(ValueError, match=message):
                 StochasticFactorization(K, **OPTIONS | options).fit(X)
         with pytest.raises(ValueError, match="NaN"):
-            StochasticFactorization(K).fit(np.where(X == X[7, 3], np.nan, X))
+            StochasticFactorization(K).fit(np.where(X[7, 3] == X, np.nan, X))
         X[150, 2] = np.inf
         np.save(tmp_path / "x.npy", X)
         with pytest.raises(ValueError, match=r"block 1 \(rows 100 to 199\)"):

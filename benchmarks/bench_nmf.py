@@ -1,0 +1,106 @@
+"""Non-negative factorizations beside scikit-learn: how long each takes to the error that scikit-learn ends with.
+
+``python -m benchmarks.bench_nmf [NAME ...]`` prints a line for each workload, dtype and number of iterations of the peer: its
+relative error and seconds, ours with as few iterations as reach that error, and the ratio. Both take turns; a time is the least of
+some repetitions, all of them warm, from X to the components.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from time import perf_counter
+
+import numpy as np
+import sklearn.decomposition
+
+import jaxlearn.decomposition
+
+from . import data
+
+__all__ = ["WORKLOADS", "race"]
+
+# Iterations that are tried, until the error is reached.
+BUDGETS = [1, 2, 3, 4, 6, 8, 11, 16, 22, 32, 45, 64, 90, 128, 181]
+REPETITIONS = 3
+
+
+def _fashion(n):
+    return lambda: data.fashion(n)[0][:n]
+
+
+def _spectra():
+    n, p, k = (500, 60, 8) if data.size() == "tiny" else (20_000, 2000, 64)
+    return data.spectra(n, p, k)[0]
+
+
+def _nmf(library, k):
+    return lambda budget: library.NMF(k, max_iter=budget, tol=0, random_state=0)
+
+
+def _minibatch(library, k):
+    return lambda budget: library.MiniBatchNMF(k, max_iter=budget, random_state=0)
+
+
+# name: rows, estimator, components, iterations of the peer
+WORKLOADS = {
+    "nmf_fashion_16": (_fashion(10_000), _nmf, 16, (50, 200)),
+    "nmf_fashion_64": (_fashion(10_000), _nmf, 64, (50, 200)),
+    "nmf_spectra_64": (_spectra, _nmf, 64, (20, 100)),
+    "minibatch_fashion_16": (_fashion(10_000), _minibatch, 16, (200,)),
+    "minibatch_fashion_64": (_fashion(10_000), _minibatch, 64, (200,)),
+    "minibatch_spectra_64": (_spectra, _minibatch, 64, (200,)),
+}
+
+
+def race(X: np.ndarray, make, k: int, budget: int) -> dict:
+    """The peer's error after `budget` iterations, its seconds, and ours to that error."""
+    theirs, ours = make(sklearn.decomposition, k), make(jaxlearn.decomposition, k)
+    norm = np.linalg.norm(X)
+    peer, model = _timed(theirs(budget), X), None
+    for tried in BUDGETS:
+        model = _timed(ours(tried), X)
+        if model[1].reconstruction_err_ <= peer[1].reconstruction_err_:
+            break
+    reached = model[1].reconstruction_err_ <= peer[1].reconstruction_err_
+    seconds = [[peer[0]], []]
+    for repetition in range(REPETITIONS):
+        seconds[1].append(_timed(ours(tried), X)[0])
+        if repetition:
+            seconds[0].append(_timed(theirs(budget), X)[0])
+    least = [min(s) for s in seconds]
+    return {
+        "peer": {"iterations": peer[1].n_iter_, "error": peer[1].reconstruction_err_ / norm, "seconds": least[0]},
+        "ours": {"iterations": model[1].n_iter_, "error": model[1].reconstruction_err_ / norm, "seconds": least[1]},
+        "ratio": least[0] / least[1] if reached else np.nan,
+    }
+
+
+def _timed(model, X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the error says what a convergence warning says
+        start = perf_counter()
+        model.fit(X)
+        return perf_counter() - start, model
+
+
+def main(names: list[str]) -> None:
+    for name in names or WORKLOADS:
+        load, make, k, budgets = WORKLOADS[name]
+        rows = load()
+        for dtype in ("float32", "float64"):
+            X = rows.astype(dtype)
+            for budget in budgets:
+                found = race(X, make, k, budget)
+                each = [
+                    f"{w['iterations']:4d} it, {w['error']:.5f}, {w['seconds']:7.2f} s"
+                    for w in (found["peer"], found["ours"])
+                ]
+                print(
+                    f"{name:22} {dtype}  scikit-learn {each[0]}  jaxlearn {each[1]}  {found['ratio']:6.1f} x",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

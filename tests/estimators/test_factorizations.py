@@ -1,0 +1,46 @@
+"""The faces of dictionary learning and non-negative factorization, beside scikit-learn's: by objective."""
+
+import numpy as np
+import pytest
+from sklearn import decomposition as sk
+
+from jaxlearn.decomposition import NMF, DictionaryLearning, SparseCoder, sparse_encode
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def rows(n=120, p=16, k=6):
+    rng = np.random.default_rng(0)
+    codes = rng.standard_normal((n, k)) * (rng.random((n, k)) < 0.4)
+    return codes @ rng.standard_normal((k, p)) / 4 + 0.02 * rng.standard_normal((n, p))
+
+
+@pytest.mark.parametrize("algorithm", ["lasso_cd", "lasso_lars", "omp", "lars", "threshold"])
+def test_codes_are_those_of_scikit_learn(algorithm):
+    X, D = rows(), rows(8)
+    D /= np.linalg.norm(D, axis=1, keepdims=True)
+    options = {"n_nonzero_coefs": 3} if algorithm in ("omp", "lars") else {"alpha": 0.1}
+    ours, theirs = (encode(X, D, algorithm=algorithm, **options) for encode in (sparse_encode, sk.sparse_encode))
+    np.testing.assert_allclose(ours, theirs, atol=5e-3 * np.abs(theirs).max())
+    coder = SparseCoder(D, transform_algorithm=algorithm, transform_alpha=0.1, transform_n_nonzero_coefs=3)
+    assert coder.transform(X).shape == (120, 8)
+
+
+def test_a_dictionary_is_as_good_as_scikit_learns():
+    X, init = rows(), rows(6)
+    init /= np.linalg.norm(init, axis=1, keepdims=True)
+
+    def objective(module):
+        model = module(6, alpha=0.1, max_iter=100, tol=1e-6, dict_init=init, transform_alpha=0.1).fit(X)
+        codes = sk.sparse_encode(X, model.components_, algorithm="lasso_lars", alpha=0.1)
+        return 0.5 * np.sum((X - codes @ model.components_) ** 2) + 0.1 * np.abs(codes).sum()
+
+    assert objective(DictionaryLearning) <= objective(sk.DictionaryLearning) * 1.02
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "mu", "beta_loss": "kullback-leibler"}], ids=str)
+def test_non_negative_factors_are_as_good_as_scikit_learns(options):
+    X = np.abs(rows())
+    ours, theirs = (module(4, init="nndsvda", max_iter=300, **options).fit(X) for module in (NMF, sk.NMF))
+    assert ours.reconstruction_err_ <= theirs.reconstruction_err_ * 1.02
+    assert (ours.transform(X) >= 0).all()
