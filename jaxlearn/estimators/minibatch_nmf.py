@@ -273,11 +273,13 @@ class MiniBatchNMF(NonNegative):
                 if bool(state.done):
                     break
             self._adopt(state)
-            codes = rows.stacked(self._codes(X)) if codes is None else codes
+            if codes is None or self._beta == 2:
+                # those that were learnt with are of earlier components; least squares has one answer, that of `transform`
+                codes = rows.stacked(self._codes(X))
             loss = float(_loss(model, state.components, rows.batches, rows.weights, codes))
             W = rows.flat(codes)
         self._count(state, -(-n_samples // size), loss)
-        self._warn_of_zeros(X, self.components_)
+        self._warn_of_zeros(X, W)
         return W
 
     def _fit_stream(self, X: Streamed, H: Any, sample_weight: Any) -> None:

@@ -231,7 +231,7 @@ class NMF(NonNegative):
         fitted = run(_fit, data, task, seed(self.random_state), rows=(W,))
         codes = on_host(fitted.codes, X, data)
         self._adopt(jax.device_get(eqx.tree_at(lambda f: f.codes, fitted, None)))
-        self._warn_of_zeros(X, self.components_)
+        self._warn_of_zeros(X, codes)
         return codes
 
     def _adopt(self, fitted: nmf.FittedNMF) -> None:

@@ -149,10 +149,10 @@ class NonNegative(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_is_fitted(self)
         return (X if hasattr(X, "dtype") else np.asarray(X)) @ self.components_
 
-    def _warn_of_zeros(self, X: Any, components: Any) -> None:
-        if not components.any() and X.max() > 0:
+    def _warn_of_zeros(self, X: Any, codes: Any) -> None:
+        if X.max() > 0 and not (self.components_.any() and codes.any()):
             warnings.warn(
-                f"All components are zero: alpha_W={self.alpha_W} and alpha_H={self.alpha_H} are larger than the data are "
+                f"All codes or components are zero: alpha_W={self.alpha_W} and alpha_H={self.alpha_H} are larger than the data are "
                 "worth. Lower them.",
                 UserWarning,
                 stacklevel=4,

@@ -18,6 +18,9 @@ from .nmf import NMF, encode
 
 __all__ = ["OnlineNMF", "State", "learn", "start"]
 
+# Passes over the atoms of H after each batch: more lower the cost little, and take longer.
+BATCH_SWEEPS = 4
+
 
 class OnlineNMF(eqx.Module):
     """How to learn from batches: an immutable configuration.
@@ -135,8 +138,7 @@ def _learnt(
         value = 0.5 * batch.energy(w) + (H * (0.5 * product - first)).sum()
         weight = memory * state.weight + total
         first, second = memory * state.first + first, memory * state.second + second
-        count = n_sweeps(model.n_components, batch.shape[0])
-        components = sweeps(*of_components.joined(second / weight, first / weight), H, count)
+        components = sweeps(*of_components.joined(second / weight, first / weight), H, BATCH_SWEEPS)
     else:
         loss, weight = model.divergence, state.weight
         value = divergence(loss, batch, w, found, H)

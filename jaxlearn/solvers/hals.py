@@ -17,11 +17,11 @@ from . import tree
 from .protocols import Problem, Solver
 from .solution import STALLED
 
-__all__ = ["HALS", "NonNegativeCodes", "Strengths", "n_sweeps", "sums", "sweeps", "violation"]
+__all__ = ["HALS", "NonNegativeCodes", "Strengths", "n_sweeps", "seen", "sums", "sweeps", "violation"]
 
 HIGHEST = lax.Precision.HIGHEST
-# Passes over the atoms for each product with X: more of them no longer lower the objective.
-MOST_SWEEPS = 8
+# Passes over the atoms for each product with X: one leaves much undone, more than eight no longer lower the objective.
+LEAST_SWEEPS, MOST_SWEEPS = 2, 8
 # A pass takes four times as long as a product of its flops (CPU, two cores, k = 16 to 64).
 SLOWNESS = 4
 # Passes over codes between two certificates.
@@ -52,8 +52,8 @@ class Strengths(eqx.Module):
 
 
 def n_sweeps(n_components: int, n_features: int) -> int:
-    """Passes over all atoms that take as long as one product with X, one at least: a static number."""
-    return min(max(n_features // (SLOWNESS * n_components), 1), MOST_SWEEPS)
+    """Passes over all atoms that take as long as one product with X, from two to eight: a static number."""
+    return min(max(n_features // (SLOWNESS * n_components), LEAST_SWEEPS), MOST_SWEEPS)
 
 
 def sweeps(gram: Array, correlations: Array, factor: Array, count: Array | int, order: Array | None = None) -> Array:
@@ -66,7 +66,7 @@ def sweeps(gram: Array, correlations: Array, factor: Array, count: Array | int, 
     correlations : (k, m)
         B: the objective is ``½ tr(Aᵀ G A) − tr(Aᵀ B)`` over A ≥ 0.
     factor : (k, m)
-        Where to start. An atom with ``g_jj = 0`` stays.
+        Where to start. An atom with ``g_jj = 0`` stays, unless it is penalised.
     count : int
     order : (k,) of int32, optional
         Of the atoms.
@@ -78,7 +78,9 @@ def sweeps(gram: Array, correlations: Array, factor: Array, count: Array | int, 
         curvature = gram[j, j]
         residual = correlations[j] - jnp.matmul(gram[j], factor, precision=HIGHEST)
         moved = jnp.maximum(factor[j] + residual / jnp.where(curvature > 0, curvature, 1), 0)
-        return factor.at[j].set(jnp.where(curvature > 0, moved, factor[j]))
+        # without curvature the objective does not depend on the atom, but for an l1 norm
+        flat = jnp.where(residual < 0, 0, factor[j])
+        return factor.at[j].set(jnp.where(curvature > 0, moved, flat))
 
     return lax.fori_loop(jnp.int32(0), jnp.asarray(count * k, jnp.int32), update, factor)
 
