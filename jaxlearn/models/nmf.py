@@ -170,7 +170,8 @@ def fit(
     if design.on_host:
         raise ValueError("`X` is a stream, and every step needs all of its rows and their codes in memory.")
     weight = _weight(design, sample_weight)
-    (fixed, w), numbers = jax.tree.map(lax.stop_gradient, ((design, weight), _numbers(model)))
+    given = design, weight, _numbers(model)
+    fixed, w, numbers = jax.tree.map(lax.stop_gradient, given)
     model = eqx.combine(numbers, model)
     total = fixed.fold(_total, None, w)
     w = w / total
@@ -199,7 +200,7 @@ def fit(
         certificate=found.certificate,
         model=model,
     )
-    return _underived(fitted, (design, weight, _numbers(model)))
+    return _underived(fitted, given)
 
 
 def encode(

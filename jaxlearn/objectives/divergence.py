@@ -47,11 +47,11 @@ class BetaDivergence(eqx.Module):
 
     def known(self, x: Array, y: Array) -> Array:
         """The part that is zero where x is."""
+        if self.beta == 2:  # nothing is divided
+            return 0.5 * jnp.square(x) - x * y
         there = x > FLOOR
         x, y = jnp.where(there, x, 1), jnp.maximum(y, FLOOR)
-        if self.beta == 2:
-            terms = 0.5 * jnp.square(x) - x * y
-        elif self.beta == 1:
+        if self.beta == 1:
             terms = x * jnp.log(x / y) - x
         elif self.beta == 0:
             terms = x / y - jnp.log(x / y) - 1

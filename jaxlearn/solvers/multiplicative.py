@@ -188,7 +188,7 @@ class Multiplicative(Solver):
         error = jnp.sqrt(2 * jnp.maximum(value + self.of_components.value(old), 0))
         first = jnp.where(state.count == 0, error, state.first)
         fell = jnp.maximum(state.last - error, 0) / jnp.where(first > 0, first, 1)
-        residual = jnp.where(first > 0, fell, 0)
+        residual = jnp.where(first > 0, fell, error)  # of nothing to lower there is nothing, unless it is not a number
         return _State(
             codes,
             components,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import decomposition as sk
 
-from jaxlearn.decomposition import NMF, DictionaryLearning, SparseCoder, sparse_encode
+from jaxlearn.decomposition import NMF, DictionaryLearning, MiniBatchNMF, SparseCoder, sparse_encode
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -44,3 +44,17 @@ def test_non_negative_factors_are_as_good_as_scikit_learns(options):
     ours, theirs = (module(4, init="nndsvda", max_iter=300, **options).fit(X) for module in (NMF, sk.NMF))
     assert ours.reconstruction_err_ <= theirs.reconstruction_err_ * 1.02
     assert (ours.transform(X) >= 0).all()
+
+
+@pytest.mark.parametrize("fresh_restarts", [False, True])
+def test_mini_batches_end_with_the_codes_of_their_components(fresh_restarts, data_dtype):
+    X = np.abs(rows()).astype(data_dtype)
+    model = MiniBatchNMF(4, batch_size=30, max_iter=5, fresh_restarts=fresh_restarts, tol=0, random_state=0)
+    codes = model.fit_transform(X)
+    np.testing.assert_array_equal(codes, model.transform(X))
+    error = np.linalg.norm(X.astype(float) - codes.astype(float) @ model.components_)
+    np.testing.assert_allclose(model.reconstruction_err_, error, rtol=1e-3)
+    again = MiniBatchNMF(4, batch_size=30, max_iter=5, fresh_restarts=fresh_restarts, tol=0, random_state=0).fit(X)
+    np.testing.assert_array_equal(
+        again.components_, model.components_
+    )  # the codes of the end change nothing that is learnt
