@@ -17,6 +17,7 @@ for name, value in {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "MPLBACKEND": "Agg",
+    "OPENBLAS_NUM_THREADS": "1",  # two processes test: the threads of both would wait for each other, some for minutes
 }.items():
     os.environ.setdefault(name, value)
 

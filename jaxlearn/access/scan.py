@@ -25,7 +25,7 @@ __all__ = ["COLUMNS", "BatchSizes", "Place", "Scan", "Segment", "permutation"]
 DISPATCH = 16
 # A batch is no larger than this share of the samples that were learnt from.
 GROWTH = 0.05
-# What a batch of the largest size takes, in single precision.
+# What a batch of the largest size takes, in single precision, unless it has fewer rows than there are atoms.
 BATCH_BYTES = 1 << 28
 # Words of the keys of permutations: of rows in memory or of a block, of blocks, of rows that are held out, of columns.
 ROWS, BLOCKS, HELD_OUT, COLUMNS = range(4)
@@ -49,8 +49,8 @@ class BatchSizes(NamedTuple):
 
     @classmethod
     def automatic(cls, n_components: int, n_features: int) -> BatchSizes:
-        """About four samples for each atom, from 256 to 2048, in 256 MB."""
-        fits = max(16, BATCH_BYTES // (4 * n_features))
+        """About four samples for each atom, from 256 to 2048, in 256 MB or what the dictionary takes."""
+        fits = max(BATCH_BYTES // (4 * n_features), n_components)
         largest = min(max(256, 4 * n_components), 2048, fits)
         largest = 1 << (largest.bit_length() - 1 + (largest & (largest - 1) > 0 and largest < fits))
         return cls(max(largest // 4, 1), largest)

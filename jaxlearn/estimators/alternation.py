@@ -25,7 +25,7 @@ from .base import number, warn_unless_converged
 from .encoding import encode_rows, tolerance
 from .rows import place_rows
 
-__all__ = ["Learnt", "adopt", "alternate", "unit_rows", "warn_if_nothing"]
+__all__ = ["Learnt", "adopt", "alternate", "warn_if_nothing"]
 
 # Steps of one dispatch; and between two calls of a callback, of which the first is after one step.
 DISPATCH, EVERY = 64, 5
@@ -93,7 +93,7 @@ def alternate(
     data = place_rows(X)
     codes = np.concatenate([codes, np.zeros((len(data.X) - n_samples, n_components), dtype)])
     with jax.enable_x64(dtype == np.float64):
-        rows, factors = jnp.asarray(data.X), Factors.start(jnp.asarray(unit_rows(dictionary)), jnp.asarray(codes))
+        rows, factors = jnp.asarray(data.X), Factors.start(jnp.asarray(dictionary), jnp.asarray(codes))
         while True:
             wanted = DISPATCH if callback is None else EVERY if errors else 1
             count = min(wanted, max_iter - len(errors))
@@ -148,9 +148,3 @@ def _start(X: Any, n_components: int, dict_init: Any, code_init: Any) -> tuple[n
     missing = max(n_components - len(dictionary), 0)
     codes = np.pad(codes[:, :n_components], ((0, 0), (0, missing)))
     return codes.astype(dtype), np.pad(dictionary[:n_components], ((0, missing), (0, 0))).astype(dtype)
-
-
-def unit_rows(dictionary: np.ndarray) -> np.ndarray:
-    """Rows of norm one; zero stays zero."""
-    norms = np.linalg.norm(dictionary, axis=1, keepdims=True)
-    return dictionary / np.where(norms > 0, norms, 1)

@@ -56,7 +56,7 @@ class DictionaryLearning(SparseCoding):
     code_init : ndarray of shape (n_samples, n_components), default=None
         Codes to start from, with `dict_init`.
     dict_init : ndarray of shape (n_components, n_features), default=None
-        Atoms to start from, which are brought to norm one; by default the leading right singular vectors of X.
+        Atoms to start from; by default the leading right singular vectors of X, times the singular values.
     callback : callable, default=None
         Called after the first step and after every fifth one that follows, with a dict of ``ii`` (number of the step),
         ``code``, ``dictionary``, ``errors`` and ``current_cost``.

@@ -29,8 +29,10 @@ __all__ = ["Encoded", "encode", "encode_rows", "refuse_positive", "tolerance"]
 
 # Rows of a chunk; and of one that is worked on until all of its rows are done.
 CHUNK, LAST = 1024, 64
-# A penalty that is weaker by more is started from one that is not.
-MOST_DECADES = 12
+# ρ of the method of multipliers, for most rows and for those that took more steps.
+STIFFNESS, PATIENT = (0.5, 0.1), 2
+# Decades between correlations and a penalty from which on stronger ones come before it; and how many do at most.
+WEAK, MOST_DECADES = 3.5, 12
 # Numbers that the bases of a chunk of pursuits may have.
 BASES = 1 << 24
 
@@ -160,9 +162,9 @@ def encode_rows(
     with jax.enable_x64(dtype == np.float64):
         fixed = tuple(None if a is None else jnp.asarray(a, dtype) for a in (dictionary, gram))
 
-        def work(penalty: Penalty, rows: np.ndarray, count: int, size: int) -> None:
-            program = partial(_advance, *fixed, penalty, Budget(number(tol, dtype), np.int32(count)))
-            for chunk, found in map_chunks(program, (X, correlations, codes), rows, size):
+        def work(penalty: Penalty, rows: np.ndarray, count: int, size: int, stiffness: float = 0.5) -> None:
+            settings = penalty, number(stiffness, dtype), Budget(number(tol, dtype), np.int32(count))
+            for chunk, found in map_chunks(partial(_advance, *fixed, settings), (X, correlations, codes), rows, size):
                 codes[chunk], gaps[chunk] = found
 
         pending, size, steps = np.arange(n), min(CHUNK, row_bucket(n)), 0
@@ -171,8 +173,10 @@ def encode_rows(
                 work(easier, pending, 1, size)
         while len(pending) and steps < max_steps:
             last = closed or len(pending) <= LAST
-            count = max_steps - steps if last else 1
-            work(penalty, pending, count, min(size, row_bucket(LAST)) if last and steps else size)
+            # rows that took longer are given longer: no end of a round undoes what multipliers have gained
+            count = max_steps - steps if last else min(max(steps, 1), max_steps - steps)
+            stiffness = STIFFNESS[steps >= PATIENT]
+            work(penalty, pending, count, min(size, row_bucket(LAST)) if last and steps else size, stiffness)
             pending, steps = pending[~(gaps[pending] <= tol)], steps + count
     codes += 0.0  # a zero has no sign
     gap = float(gaps.max(initial=0))
@@ -186,9 +190,11 @@ def _easier(penalty: Penalty, X: Any, dictionary: np.ndarray) -> list[Penalty]:
     """
     largest = np.abs(np.asarray(X[:CHUNK] @ dictionary.T)).max(1)
     strength = float(penalty.strengths(jnp.zeros(1, X.dtype))[0][0])
-    decades = math.log10(float(np.median(largest)) / strength) - 1 if strength > 0 and largest.any() else 0
+    decades = math.log10(float(np.median(largest)) / strength) if strength > 0 and np.median(largest) > 0 else 0
+    if decades < WEAK:
+        return []
     alpha = penalty.alpha  # pyright: ignore
-    powers = range(min(int(decades), MOST_DECADES), 0, -1)
+    powers = range(min(int(decades) - 1, MOST_DECADES), 0, -1)
     return [eqx.tree_at(lambda p: p.alpha, penalty, (alpha * 10.0**j).astype(X.dtype)) for j in powers]  # pyright: ignore
 
 
@@ -232,17 +238,19 @@ def map_chunks(program: Callable[..., Any], arrays: tuple[Any, ...], rows: np.nd
 def _advance(
     dictionary: Array,
     gram: Any,
-    penalty: Penalty,
-    budget: Budget,
+    settings: tuple[Any, Array, Budget],
     X: Array,
     correlations: Any,
     codes: Array,
     there: Array,
 ) -> tuple[Array, Array]:
+    penalty, stiffness, budget = settings
     seen = correlate(dictionary, X, there.astype(X.dtype), gram=gram, correlations=correlations)
     if isinstance(penalty, L2):
         return encode_correlations(seen, penalty, budget).codes, jnp.zeros(len(X), X.dtype)
-    state = solve(Problem(None, seen, None, None), RefinedCodes(penalty), codes, budget=budget).state
+    state = solve(
+        Problem(None, seen, None, None), RefinedCodes(penalty, stiffness=stiffness), codes, budget=budget
+    ).state
     return state.codes, jnp.where(state.unit > 0, state.gaps / jnp.where(state.unit > 0, state.unit, 1), 0)
 
 

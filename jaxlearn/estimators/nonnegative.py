@@ -152,8 +152,8 @@ class NonNegative(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _warn_of_zeros(self, X: Any, codes: Any) -> None:
         if X.max() > 0 and not (self.components_.any() and codes.any()):
             warnings.warn(
-                f"All codes or components are zero: alpha_W={self.alpha_W} and alpha_H={self.alpha_H} are larger than the data are "
-                "worth. Lower them.",
+                f"All codes or components are zero: alpha_W={self.alpha_W} and alpha_H={self.alpha_H} are larger than the "
+                "data are worth. Lower them.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -138,7 +138,7 @@ class SparsePCA(_SparsePCA):
     n_jobs : int, default=None
         Without meaning: all features are one program, and XLA uses the cores.
     U_init : ndarray of shape (n_samples, n_components), default=None
-        Scores to start from, whose columns are brought to norm one; by default left singular vectors.
+        Scores to start from; by default the leading left singular vectors, times the singular values.
     V_init : ndarray of shape (n_components, n_features), default=None
         Components to start from, with `U_init`.
     verbose : int or bool, default=False

@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from .orthogonal_matching_pursuit import Pursuit, joined, solved
 
 __all__ = ["least_angle"]
 
 
-def least_angle(gram: Array, correlations: Array, n_nonzero: int) -> Array:
+def least_angle(gram: ArrayLike, correlations: ArrayLike, n_nonzero: int) -> Array:
     """Codes after `n_nonzero` steps of least angle regression.
 
     *Minimises*, in the end, ``½ ‖x − a D‖²``: after as many steps as there are atoms, a is the least-squares fit.
@@ -52,7 +53,8 @@ def least_angle(gram: Array, correlations: Array, n_nonzero: int) -> Array:
     >>> least_angle(jnp.eye(2), jnp.array([[3.0, -1.0]]), 1)
     Array([[2., 0.]], dtype=float32)
     """
-    return jax.vmap(lambda beta: _regress(gram, beta, n_nonzero))(correlations)
+    gram = jnp.asarray(gram)
+    return jax.vmap(lambda beta: _regress(gram, beta, n_nonzero))(jnp.asarray(correlations))
 
 
 def _regress(gram: Array, beta: Array, n_nonzero: int) -> Array:

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 __all__ = ["Pursuit", "joined", "matching_pursuit", "solved"]
 
@@ -66,7 +67,7 @@ def solved(pursuit: Pursuit, coordinates: Array) -> Array:
     return jnp.zeros(k, values.dtype).at[pursuit.chosen].set(values, mode="drop")
 
 
-def matching_pursuit(gram: Array, correlations: Array, n_nonzero: int) -> Array:
+def matching_pursuit(gram: ArrayLike, correlations: ArrayLike, n_nonzero: int) -> Array:
     """Codes with at most `n_nonzero` values, each time of the atom that correlates most with what is left of the sample.
 
     *Minimises*, greedily, ``½ ‖x − a D‖²`` over codes a with `n_nonzero` non-zeros.
@@ -105,7 +106,8 @@ def matching_pursuit(gram: Array, correlations: Array, n_nonzero: int) -> Array:
     >>> matching_pursuit(D @ D.T, jnp.array([[1.0, 2.0]]) @ D.T, 1)
     Array([[0. , 2.2]], dtype=float32)
     """
-    return jax.vmap(lambda beta: _pursue(gram, beta, n_nonzero))(correlations)
+    gram = jnp.asarray(gram)
+    return jax.vmap(lambda beta: _pursue(gram, beta, n_nonzero))(jnp.asarray(correlations))
 
 
 def _pursue(gram: Array, beta: Array, n_nonzero: int) -> Array:

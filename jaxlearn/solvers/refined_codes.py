@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from jaxlearn.objectives.penalties import Penalty
 
@@ -20,8 +21,6 @@ HIGHEST = lax.Precision.HIGHEST
 # fewest products on patches of photographs, for one in 4 and one in 17 codes not zero.
 BURSTS, CONJUGATE = 3, 12
 ITERATIONS = BURSTS * INNER
-# ρ: a quarter to one mean squared norm of an atom; a half is best for the last rows.
-STIFFNESS = 0.5
 
 
 def refine(seen: Correlations, codes: Array, penalty: Penalty) -> Array:
@@ -66,9 +65,10 @@ def _ratio(a: Array, b: Array) -> Array:
 class _State(eqx.Module):
     codes: Array
     gaps: Array
+    mark: Array
     unit: Array
     gap: Array
-    regression: Any
+    burst: Any
 
 
 class RefinedCodes(Solver):
@@ -76,9 +76,10 @@ class RefinedCodes(Solver):
 
     *Minimises* ``½ ‖x − a D‖² + Ω(a)`` over each row a, with Ω an elastic net, over a ≥ 0 where it is positive.
 
-    *Step* thirty iterations of `CodeADMM`, then `refine`; a row keeps the better of both, by its duality gap. The next burst
-    starts from these codes and the multipliers that they imply, ``ρ u = clip(β − a G − l2 a, ±l1) + l2 a``. Codes are all that
-    is carried on: rows that are done may leave, and codes of another dictionary are a start.
+    *Step* thirty iterations of `CodeADMM`, then `refine`; a row keeps the best codes so far, by their duality gap. Where
+    refined codes have half the gap of those before, the next burst starts from them, with the multipliers that they imply,
+    ``ρ u = clip(β − a G − l2 a, ±l1) + l2 a``. So codes alone are a start: of rows that go on after others have left, or of
+    another dictionary.
 
     Multipliers alone approach the values of correlated atoms slowly, and in single precision not beyond a gap of 1e-6;
     on the right support, conjugate gradients take as many steps as there are different eigenvalues.
@@ -94,6 +95,8 @@ class RefinedCodes(Solver):
     ----------
     penalty : ElasticNet
     every_row : bool
+    stiffness : float
+        As for `CodeADMM`. A tenth is best for samples whose codes take long: those that are nearly zero, and nearly equal.
     """
 
     needs: ClassVar = frozenset({"columns"})
@@ -101,20 +104,23 @@ class RefinedCodes(Solver):
 
     penalty: Penalty
     every_row: bool = eqx.field(static=True, default=True)
+    stiffness: ArrayLike = 0.5
 
     @property
     def admm(self) -> CodeADMM:
         """What a burst consists of."""
-        return CodeADMM(self.penalty, self.every_row, STIFFNESS)
+        return CodeADMM(self.penalty, self.every_row, self.stiffness)
 
     def init(self, problem, params, key=None):
         seen: Correlations = problem.design
         there = (seen.weight > 0) & (seen.energy > 0)
         unit = jnp.where(there, 0.5 * seen.energy, 0)
         codes = jnp.where(there[:, None], params, 0)  # nothing is coded by nothing
-        regression = self.admm.init(Problem(None, seen, None, None), codes)
         infinite = jnp.asarray(jnp.inf, codes.dtype)
-        return _State(codes, jnp.where(there, infinite, 0), unit, infinite, regression)
+        unknown = jnp.where(there, infinite, 0)
+        burst = self.admm.init(Problem(None, seen, None, None), codes)
+        burst = eqx.tree_at(lambda s: s.dual, burst, self._multipliers(seen, codes))
+        return _State(codes, unknown, unknown, unit, infinite, burst)
 
     def ask(self, objective, state):
         return None
@@ -130,18 +136,20 @@ class RefinedCodes(Solver):
 
     def tell(self, objective, state, answer):
         seen: Correlations = answer
-        start = eqx.tree_at(
-            lambda s: (s.codes, s.dual), state.regression, (state.codes, self._multipliers(seen, state.codes))
-        )
-        burst = lax.fori_loop(0, BURSTS, lambda _, s: self.admm.tell(objective, s, seen), start)
+        burst = lax.fori_loop(0, BURSTS, lambda _, s: self.admm.tell(objective, s, seen), state.burst)
         refined = refine(seen, burst.codes, self.penalty)
+        rough_gaps, fine_gaps = (code_gaps(seen, codes, self.penalty) for codes in (burst.codes, refined))
         codes, gaps = state.codes, state.gaps
-        for candidate in (burst.codes, refined):
-            candidate_gaps = code_gaps(seen, candidate, self.penalty)
-            better = (candidate_gaps < gaps) & (state.unit > 0)
+        for candidate, candidate_gaps in ((burst.codes, rough_gaps), (refined, fine_gaps)):
+            better = candidate_gaps < gaps
             codes = jnp.where(better[:, None], candidate, codes)
             gaps = jnp.where(better, candidate_gaps, gaps)
-        return _State(codes, gaps, state.unit, self._gap(gaps, state.unit), state.regression)
+        restart = (fine_gaps < rough_gaps) & (fine_gaps < 0.5 * state.mark)
+        dual = jnp.where(restart[:, None], self._multipliers(seen, refined), burst.dual)
+        start = jnp.where(restart[:, None], refined, burst.codes)
+        burst = eqx.tree_at(lambda s: (s.codes, s.dual), burst, (start, dual))
+        mark = jnp.where(restart, fine_gaps, state.mark)
+        return _State(codes, gaps, mark, state.unit, self._gap(gaps, state.unit), burst)
 
     def _multipliers(self, seen: Correlations, codes: Array) -> Array:
         l1, l2 = (strength[None] for strength in self.penalty.strengths(codes[0]))

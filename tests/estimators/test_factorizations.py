@@ -58,3 +58,18 @@ def test_mini_batches_end_with_the_codes_of_their_components(fresh_restarts, dat
     np.testing.assert_array_equal(
         again.components_, model.components_
     )  # the codes of the end change nothing that is learnt
+
+
+@pytest.mark.parametrize("beta_loss", ["frobenius", "kullback-leibler"])
+def test_partial_fit_learns_like_fit(beta_loss, data_dtype):
+    """`forget_factor` speaks of an epoch there, and of a batch here."""
+    X, start = np.abs(rows()).astype(data_dtype), np.random.default_rng(1)
+    W, H = (start.random(shape).astype(data_dtype) for shape in ((120, 4), (4, 16)))
+    options = {"beta_loss": beta_loss, "init": "custom", "tol": 0, "batch_size": 30}
+    whole = MiniBatchNMF(4, **options, forget_factor=0.5, max_iter=2, max_no_improvement=None, fresh_restarts=True)
+    whole.fit(X, W=W, H=H)
+    parts = MiniBatchNMF(4, **options, forget_factor=0.5 ** (30 / 120))
+    for first in (0, 30, 60, 90, 0, 30, 60, 90):
+        parts.partial_fit(X[first : first + 30], W=W[:30], H=H)
+    assert parts.n_steps_ == whole.n_steps_ == 8
+    np.testing.assert_allclose(parts.components_, whole.components_, atol=1e3 * np.finfo(data_dtype).eps)

@@ -1,9 +1,25 @@
 """scikit-learn's own checks of an estimator, strict."""
 
+import numpy as np
 import pytest
+import sklearn.decomposition
+from sklearn import clone
+from sklearn.utils._test_common.instance_generator import PER_ESTIMATOR_CHECK_PARAMS
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from jaxlearn.decomposition import PCA, IncrementalPCA, StochasticFactorization, TruncatedSVD
+from jaxlearn.decomposition import (
+    NMF,
+    PCA,
+    DictionaryLearning,
+    IncrementalPCA,
+    MiniBatchDictionaryLearning,
+    MiniBatchNMF,
+    MiniBatchSparsePCA,
+    SparseCoder,
+    SparsePCA,
+    StochasticFactorization,
+    TruncatedSVD,
+)
 from jaxlearn.linear_model import (
     ElasticNet,
     ElasticNetCV,
@@ -33,8 +49,15 @@ SLOW = [
     GaussianRandomProjection(n_components=2),
     StochasticFactorization(2, max_iter=2, tol=0, alpha=0.1),
     SparseRandomProjection(n_components=2),
+    NMF(2),
+    MiniBatchNMF(2, max_iter=2),
+    DictionaryLearning(2, max_iter=20, transform_algorithm="lasso_lars"),
+    MiniBatchDictionaryLearning(batch_size=10, max_iter=5),
+    SparsePCA(max_iter=5),
+    MiniBatchSparsePCA(max_iter=5, batch_size=10),
 ]
-
+# A coder is given its atoms: of as many features as the data of a check have.
+ATOMS = PER_ESTIMATOR_CHECK_PARAMS[sklearn.decomposition.SparseCoder]
 
 BEYOND_RANK = "of all components of fewer rows than features, those beyond the rank of the rows are arbitrary"
 
@@ -54,3 +77,9 @@ def test_checks(estimator, check):
 @parametrize_with_checks(SLOW)
 def test_more_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([SparseCoder(np.random.default_rng(0).standard_normal((5, 3)))])
+def test_checks_of_a_coder(estimator, check):
+    check(clone(estimator).set_params(**ATOMS.get(check.func.__name__, {})))
