@@ -171,6 +171,8 @@ class Baseline:
 
     def _update(self, mask):
         """One round of block coordinate descent on the features of the mask, the others held."""
+        if mask is not None and not len(mask):
+            return
         D, C = _at(self.D, mask), self.C
         few = mask is not None and len(mask) < self.D.shape[1] / 2
         if self.gram == "full" and few:

@@ -76,9 +76,9 @@ def render() -> Path:
         for target in sorted({r["target"] for r in race["rows"]}, reverse=True)
     ]
     large = [json.loads(path.read_text()) for path in sorted(here.glob("out_of_core_*.json"))]
-    (here / "README.md").write_text(
-        "\n".join([_page(groups), *(line for found in large for line in _out_of_core(found))])
-    )
+    tables = [found for path in sorted(here.glob("*.json")) if "table" in (found := json.loads(path.read_text()))]
+    parts = [_page(groups), *(line for found in large for line in _out_of_core(found))]
+    (here / "README.md").write_text("\n".join([*parts, *(line for found in tables for line in _plain(found))]))
     _figure([rows for _, rows in groups], here / "results.png")
     return here / "README.md"
 
@@ -141,6 +141,14 @@ def _out_of_core(found: dict) -> list[str]:
         cells = title, f"{r['seconds']:.1f}", str(r.get("passes", "–")), size, f"{r['peak'] / 1e9:.2f} GB", lost
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _plain(found: dict) -> list[str]:
+    """Of what `benchmarks.tables` has kept."""
+    run, lines = found["run"], [found["columns"], ["---"] * len(found["columns"]), *found["table"]]
+    where = f"{run['cpu']}, {run['cores']} cores, load {run['load']}; commit {run['commit']}, {run['date']}."
+    text = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return [f"## {found['title']}", "", found["about"], where, "", *text, ""]
 
 
 def _repetitions(groups) -> str:
