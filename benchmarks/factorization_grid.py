@@ -91,9 +91,9 @@ def measure(
             fit = partial(
                 ours, init=D, at=at, reduction=r, batch_size="auto" if grows else 256, learning_decay=decay, **options
             )
-            if (r, grows) not in compiled:
+            if (r, grows, order) not in compiled:
                 fit(files.open(order), max_iter=1)
-                compiled.add((r, grows))
+                compiled.add((r, grows, order))
             curve = files.in_order(fit(files.open(order), max_iter=epochs), order)
             name = f"r={r}, {'growing' if grows else 'fixed'}, u={decay}, {order}"
             try:

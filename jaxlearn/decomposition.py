@@ -2,6 +2,7 @@
 
 from .estimators.dictionary_learning import DictionaryLearning, dict_learning
 from .estimators.incremental_pca import IncrementalPCA
+from .estimators.matrix_completion import MatrixCompletion
 from .estimators.minibatch_dictionary_learning import MiniBatchDictionaryLearning, dict_learning_online
 from .estimators.minibatch_nmf import MiniBatchNMF
 from .estimators.nmf import NMF, non_negative_factorization
@@ -16,6 +17,7 @@ __all__ = [
     "PCA",
     "DictionaryLearning",
     "IncrementalPCA",
+    "MatrixCompletion",
     "MiniBatchDictionaryLearning",
     "MiniBatchNMF",
     "MiniBatchSparsePCA",

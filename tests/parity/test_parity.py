@@ -100,7 +100,7 @@ def test_least_squares(name, data_dir, data_dtype):
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton-cholesky"])
-@pytest.mark.parametrize("name", ["breast_cancer", "covertype_93k"])
+@pytest.mark.parametrize("name", ["breast_cancer", pytest.param("covertype_93k", marks=pytest.mark.slow)])
 def test_logistic(name, solver, data_dir, data_dtype):
     X, y = load(name, data_dir)
     X = X.astype(data_dtype).astype(float)
