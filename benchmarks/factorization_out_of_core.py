@@ -108,7 +108,9 @@ def fit(path: Path) -> dict:
     from jaxlearn import stream
 
     rng, rows = np.random.default_rng(0), np.load(path, mmap_mode="r")
-    model().fit(stream(lambda: (rng.standard_normal((BLOCK, P), np.float32) for _ in range(3)), block_size=BLOCK))  # compiles
+    model().fit(
+        stream(lambda: (rng.standard_normal((BLOCK, P), np.float32) for _ in range(3)), block_size=BLOCK)
+    )  # compiles
     start = perf_counter()
     fitted = model().fit(stream(rows, block_size=BLOCK))
     seconds = perf_counter() - start
