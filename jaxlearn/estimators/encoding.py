@@ -27,8 +27,8 @@ from .base import number, warn_unless_converged
 
 __all__ = ["Encoded", "encode", "encode_rows", "refuse_positive", "tolerance"]
 
-# Rows of a chunk; and of one that is worked on until all of its rows are done.
-CHUNK, LAST = 1024, 64
+# Rows of a chunk; and of one that is worked on until all of its rows are done; and of a product on the host.
+CHUNK, LAST, ZERO_ROWS = 1024, 64, 8192
 # ρ of the method of multipliers, for most rows and for those that took more steps.
 STIFFNESS, PATIENT = (0.5, 0.1), 2
 # Decades between correlations and a penalty from which on stronger ones come before it; and how many do at most.
@@ -168,6 +168,10 @@ def encode_rows(
                 codes[chunk], gaps[chunk] = found
 
         pending, size, steps = np.arange(n), min(CHUNK, row_bucket(n)), 0
+        if init is None and not closed:
+            pending = pending[~_zero(penalty, X, dictionary, correlations)]
+            gaps[:] = 0
+            gaps[pending] = np.inf
         if init is None and not closed and max_steps > 1:
             for easier in _easier(penalty, X, dictionary):
                 work(easier, pending, 1, size)
@@ -181,6 +185,16 @@ def encode_rows(
     codes += 0.0  # a zero has no sign
     gap = float(gaps.max(initial=0))
     return Encoded(codes, gap, gap <= tol)
+
+
+def _zero(penalty: Penalty, X: Any, dictionary: np.ndarray, correlations: Any) -> np.ndarray:
+    """Which rows have the code zero: no atom correlates with them more than the penalty asks for."""
+    l1, zero = float(penalty.strengths(jnp.zeros(1, X.dtype))[0][0]), []
+    for i in range(0, len(X), ZERO_ROWS):
+        chunk = slice(i, i + ZERO_ROWS)
+        found = np.asarray(X[chunk] @ dictionary.T if correlations is None else correlations[chunk])
+        zero.append((found if penalty.positive else np.abs(found)).max(1) <= l1)  # pyright: ignore
+    return np.concatenate(zero) if zero else np.zeros(0, bool)
 
 
 def _easier(penalty: Penalty, X: Any, dictionary: np.ndarray) -> list[Penalty]:
