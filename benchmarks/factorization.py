@@ -21,6 +21,7 @@ from .data import patches
 from .evaluate import dictionary_objective
 from .factorization_peers import Clock, Snapshot, baseline, judge, marks, minibatch_dictionary, start, time_to
 
+N_JUDGED = 500
 SUBSAMPLED = {
     "masked": {"reduction": 12, "correlation": "masked", "gram": "masked"},
     "averaged": {"reduction": 12, "correlation": "averaged", "gram": "full"},
@@ -42,7 +43,7 @@ def ours(X, init, *, at, **options) -> list[Snapshot]:
 
 def race(X, init, alpha, *, epochs, budget) -> tuple[dict[str, list[Snapshot]], float]:
     """Everybody's curve, and the seconds of our first fit."""
-    at = marks(epochs * len(X))
+    at = marks(epochs * len(X), ratio=1.5)
     mine = partial(ours, X, init, at=at, alpha=alpha, max_iter=epochs)
     first = mine()[-1].seconds
     curves = {"jaxlearn": mine()}
@@ -73,7 +74,7 @@ def main() -> None:
         X, heldout, source = patches(given.n, given.side, seed=seed)
         curves, first = race(X, start(X, given.k, seed=seed), given.alpha, epochs=given.epochs, budget=given.budget)
 
-        def score(D, X=heldout[:1000]):  # an atom that rounding left outside of the ball is brought back
+        def score(D, X=heldout[:N_JUDGED]):  # an atom that rounding left outside of the ball is brought back
             return dictionary_objective(D / np.maximum(np.linalg.norm(D, axis=1, keepdims=True), 1), X, l1=given.alpha)
 
         judged = {name: judge(curve, score) for name, curve in curves.items()}
@@ -91,14 +92,14 @@ def main() -> None:
         rows.append([seed, "jaxlearn, first fit, compiling", "", "", tables.seconds(first), "", ""])
         points = {name: [list(map(float, point)) for point in curve] for name, curve in judged.items()}
         records.append({"seed": seed, "first": first, "curves": points})
-    about = (
-        f"`python -m benchmarks.factorization --k {given.k} --side {given.side}`: {source.rsplit(',', 1)[0]}, "
-        f"alpha={given.alpha:g}, at most {given.epochs} epochs for us and for the published algorithm, {given.budget:g} s for each peer. "
-        "An objective is the best of the curve, on held-out patches; *jaxlearn* is when ours is there."
-    )
-    columns = ["seed", "who", "objective", "epochs", "seconds", "jaxlearn", "faster"]
-    title = f"Dictionaries of {given.k} atoms of {given.side}×{given.side} patches"
-    tables.keep(f"factorization_k{given.k}_side{given.side}", title, about, columns, rows, [vars(given), records])
+        about = (
+            f"`python -m benchmarks.factorization --k {given.k} --side {given.side}`: {source.rsplit(',', 1)[0]}, "
+            f"alpha={given.alpha:g}, at most {given.epochs} epochs for us and for the published algorithm, {given.budget:g} s for each peer. "
+            "An objective is the best of the curve, on held-out patches; *jaxlearn* is when ours is there."
+        )
+        columns = ["seed", "who", "objective", "epochs", "seconds", "jaxlearn", "faster"]
+        title = f"Dictionaries of {given.k} atoms of {given.side}×{given.side} patches"
+        tables.keep(f"factorization_k{given.k}_side{given.side}", title, about, columns, rows, [vars(given), records])
 
 
 if __name__ == "__main__":

@@ -147,24 +147,24 @@ def main() -> None:
                 "curves": {name: [list(map(float, p)) for p in c] for name, c in curves.items()},
             }
         )
+        about = (
+            f"`python -m benchmarks.factorization_grid {given.problem}`: {source.rsplit(',', 1)[0]}, {PROBLEMS[given.problem]}, "
+            f"{given.epochs} epochs. Seconds to within 5 % and 1 % of the best objective of a seed, reading from disk inside; "
+            "the published algorithm has its rows in memory and one thread, which suits it best."
+        )
+        columns = ["seed", "who", "best objective", "to 5 %", "to 1 %", "all epochs"]
+        tables.keep(
+            f"factorization_grid_{given.problem}",
+            f"Subsampled features: {given.problem}",
+            about,
+            columns,
+            rows,
+            [vars(given), records],
+        )
         if first:  # of each r the combination that is first within the last bound, or else comes nearest
             combinations = [
                 min((c for c in combinations if c[0] == r), key=partial(_rank, curves, best)) for r in REDUCTIONS
             ]
-    about = (
-        f"`python -m benchmarks.factorization_grid {given.problem}`: {source.rsplit(',', 1)[0]}, {PROBLEMS[given.problem]}, "
-        f"{given.epochs} epochs. Seconds to within 5 % and 1 % of the best objective of a seed, reading from disk inside; "
-        "the published algorithm has its rows in memory and one thread, which suits it best."
-    )
-    columns = ["seed", "who", "best objective", "to 5 %", "to 1 %", "all epochs"]
-    tables.keep(
-        f"factorization_grid_{given.problem}",
-        f"Subsampled features: {given.problem}",
-        about,
-        columns,
-        rows,
-        [vars(given), records],
-    )
 
 
 def _rank(curves, best, combination):

@@ -26,7 +26,10 @@ P, K, BLOCK, RANK = 50_000, 70, 512, 70
 ALPHA = 0.01
 
 
-def write(path: Path, gigabytes: float) -> int:
+# Each of these runs in a process of its own, and returns what it prints. The parent stays small: its memory counts as theirs.
+
+
+def write(path: Path, gigabytes: float) -> dict:
     """Rows of unit norm about: factors, as strong as ``1, 1/√2, 1/√3, …``, and noise of the same energy."""
     n_rows = int(gigabytes * 1e9 / (4 * P)) // BLOCK * BLOCK
     rng = np.random.default_rng(0)
@@ -43,7 +46,7 @@ def write(path: Path, gigabytes: float) -> int:
             file.flush()
             del file
             file = np.lib.format.open_memmap(path, "r+")
-    return n_rows
+    return {"rows": n_rows}
 
 
 def model(**options):
@@ -62,10 +65,7 @@ def model(**options):
     )
 
 
-# Each of these runs in a process of its own, and returns what it prints.
-
-
-def disk(path: Path) -> dict:
+def disk(path: Path, _: float) -> dict:
     """Plain reads."""
     buffer, n_bytes, start = memoryview(bytearray(1 << 24)), 0, perf_counter()
     with path.open("rb", buffering=0) as file:
@@ -76,7 +76,7 @@ def disk(path: Path) -> dict:
     return {"seconds": seconds, "rate": n_bytes / seconds}
 
 
-def reading(path: Path) -> dict:
+def reading(path: Path, _: float) -> dict:
     from jaxlearn import stream
 
     reader = stream(np.load(path, mmap_mode="r"), block_size=BLOCK).reader
@@ -87,7 +87,7 @@ def reading(path: Path) -> dict:
     return {"seconds": seconds, "rate": path.stat().st_size / seconds}
 
 
-def computing(path: Path) -> dict:
+def computing(path: Path, _: float) -> dict:
     """As many batches, of four blocks that are in memory: none of the scan's work is left out but the reading."""
     from jaxlearn import stream
 
@@ -104,7 +104,7 @@ def computing(path: Path) -> dict:
     return {"seconds": perf_counter() - start}
 
 
-def fit(path: Path) -> dict:
+def fit(path: Path, _: float) -> dict:
     from jaxlearn import stream
 
     rng, rows = np.random.default_rng(0), np.load(path, mmap_mode="r")
@@ -118,17 +118,20 @@ def fit(path: Path) -> dict:
     return {"seconds": seconds, "bytes_read": fitted.bytes_read_, "passes": fitted.n_passes_, "objective": objective}
 
 
-TASKS = {f.__name__: f for f in (disk, reading, computing, fit)}
+TASKS = {f.__name__: f for f in (write, disk, reading, computing, fit)}
+LIMITED = "reading", "fit"
 
 
-def run(task: str, path: Path, limit: float) -> dict:
-    drop(path)
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.factorization_out_of_core", "--task", task, str(path)]
+def run(task: str, path: Path, gigabytes: float, limit: float) -> dict:
+    if path.exists():
+        drop(path)
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.factorization_out_of_core"]
+    command += ["--task", task, str(path), str(gigabytes)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=report.ROOT)
     if done.returncode:
         raise RuntimeError(f"{task} failed:\n{done.stderr}")
     found = json.loads(done.stdout.splitlines()[-1])
-    assert task == "computing" or found["peak"] < limit, f"{task}: {found['peak'] / 1e9:.2f} GB of memory"
+    assert task not in LIMITED or found["peak"] < limit, f"{task}: {found['peak'] / 1e9:.2f} GB of memory"
     print(task, found, flush=True)
     return found
 
@@ -138,17 +141,17 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=16.0)
     parser.add_argument("--limit", type=float, default=2.0, help="gigabytes of resident memory")
     parser.add_argument("--folder", type=Path, help="where the file is written, for a while")
-    parser.add_argument("--task", nargs=2, help="one part, in this process")
+    parser.add_argument("--task", nargs=3, help="one part, in this process")
     given = parser.parse_args()
     if given.task:
-        task, path = given.task
-        print(json.dumps({**TASKS[task](Path(path)), "peak": peak()}))
+        task, path, gigabytes = given.task
+        print(json.dumps({**TASKS[task](Path(path), float(gigabytes)), "peak": peak()}))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         path = Path(folder) / "rows.npy"
-        n_rows = write(path, given.gigabytes)
-        found = {task: run(task, path, given.limit * 1e9) for task in TASKS}
+        found = {task: run(task, path, given.gigabytes, given.limit * 1e9) for task in TASKS}
         n_bytes = path.stat().st_size
+    n_rows = found.pop("write")["rows"]
     slowest = max(found["reading"]["seconds"], found["computing"]["seconds"])
     rows = [[task, tables.seconds(part["seconds"]), f"{part['peak'] / 1e9:.2f} GB"] for task, part in found.items()]
     rows.append(["fit over the larger of reading and computing", f"{found['fit']['seconds'] / slowest:.2f}", ""])
