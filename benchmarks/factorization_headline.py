@@ -77,8 +77,8 @@ def published(n, p, r, batch=100):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--talk", type=int, nargs=2, default=(8192, 512), help="samples of the slice, and of a batch")
-    parser.add_argument("--transpose", type=int, nargs=2, default=(1024, 256))
+    parser.add_argument("--talk", type=int, nargs=2, default=(2048, 512), help="samples of the slice, and of a batch")
+    parser.add_argument("--transpose", type=int, nargs=2, default=(512, 256))
     given = parser.parse_args()
     rows, measured = [], []
     for name, (n_all, p) in SHAPES.items():
@@ -95,20 +95,20 @@ def main() -> None:
             rows.append([shape, what, f"{rate:.0f}", f"{n_all / rate / 3600:.2f} h"])
             print(*rows[-1], flush=True)
         measured.append({"shape": [n_all, p], "slice": n, "batch": batch, "rates": rates, "peak": peak()})
-    about = (
-        f"`python -m benchmarks.factorization_headline`: rank {RANK} and noise, made from a seed; k={K}, ridge codes. Slices of "
-        f"{given.talk[0]} and {given.transpose[0]} samples in batches of {given.talk[1]} and {given.transpose[1]}; epochs are extrapolated. "
-        f"Peak of resident memory {peak() / 1e9:.1f} GB."
-    )
-    columns = ["samples × features", "what", "samples a second", "an epoch, extrapolated"]
-    tables.keep(
-        "factorization_headline",
-        "The matrix of the talk: a slice, and what it says of the whole",
-        about,
-        columns,
-        rows,
-        measured,
-    )
+        about = (
+            f"`python -m benchmarks.factorization_headline`: rank {RANK} and noise, made from a seed; k={K}, ridge codes. Slices of "
+            f"{given.talk[0]} and {given.transpose[0]} samples in batches of {given.talk[1]} and {given.transpose[1]}; epochs are extrapolated. "
+            f"Peak of resident memory {peak() / 1e9:.1f} GB."
+        )
+        columns = ["samples × features", "what", "samples a second", "an epoch, extrapolated"]
+        tables.keep(
+            "factorization_headline",
+            "The matrix of the talk: a slice, and what it says of the whole",
+            about,
+            columns,
+            rows,
+            measured,
+        )
 
 
 if __name__ == "__main__":
