@@ -29,11 +29,11 @@ SUBSAMPLED = {
 
 
 def ours(X, init, *, at, **options) -> list[Snapshot]:
-    """The curve of one fit, from the call of `fit` on; the dictionary has its columns in the order of the features."""
+    """The curve of one fit, from the call of `fit` on."""
     from jaxlearn.decomposition import StochasticFactorization
 
     def look(told):
-        clock.look(told.n_samples_seen, told.state.dictionary)
+        clock.look(told.n_samples_seen, lambda: told.components)
 
     model = StochasticFactorization(len(init), dict_init=init, tol=0.0, random_state=0, callback=look, **options)
     clock = Clock(at, np.inf)

@@ -19,14 +19,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from jaxlearn import stream
-from jaxlearn.access import Tiles, write_tiles
+from jaxlearn.access import write_tiles
 
 from . import tables
 from .data import fmri, hyperspectral
 from .evaluate import dictionary_objective
 from .factorization import ours
-from .factorization_peers import Judged, Snapshot, baseline, judge, start, time_to
-from .out_of_core import drop
+from .factorization_peers import Judged, baseline, judge, start, time_to
+from .processes import drop
 
 REDUCTIONS = 1, 4, 8, 12, 24
 WITHIN = 0.05, 0.01
@@ -59,13 +59,6 @@ class Files:
             return stream(self.tiles)
         return stream(np.load(self.recorded, mmap_mode="r"), block_size=self.block)
 
-    def in_order(self, curve: list[Snapshot], order: str) -> list[Snapshot]:
-        """Dictionaries with their columns in the order of the features."""
-        if order != "random":
-            return curve
-        tiles = Tiles(self.tiles)
-        return [point._replace(components=tiles.unpermute(point.components)) for point in curve]
-
 
 def marks(n: int, epochs: int) -> list[int]:
     return sorted({int(n * share) for share in (0.1, 0.2, 0.35, 0.5, 0.75, *(1 + np.arange(2 * epochs - 1) / 2))})
@@ -94,7 +87,7 @@ def measure(
             if (r, grows, order) not in compiled:
                 fit(files.open(order), max_iter=1)
                 compiled.add((r, grows, order))
-            curve = files.in_order(fit(files.open(order), max_iter=epochs), order)
+            curve = fit(files.open(order), max_iter=epochs)
             name = f"r={r}, {'growing' if grows else 'fixed'}, u={decay}, {order}"
             try:
                 curves[name] = judge(curve, score)
@@ -135,7 +128,6 @@ def main() -> None:
         X, heldout, source = rows_of(given.problem, given.n, seed)
         curves = measure(given.problem, X, heldout, combinations, epochs=given.epochs, seed=seed, budget=given.budget)
         best = min(point.objective for curve in curves.values() for point in curve)
-        first = seed == 0
         for name, curve in curves.items():
             end = min(point.objective for point in curve)
             times = [tables.seconds(time_to(curve, best * (1 + share))) for share in WITHIN]
@@ -161,7 +153,7 @@ def main() -> None:
             rows,
             [vars(given), records],
         )
-        if first:  # of each r the combination that is first within the last bound, or else comes nearest
+        if seed == 0:  # of each r the combination that is first within the last bound, or else comes nearest
             combinations = [
                 min((c for c in combinations if c[0] == r), key=partial(_rank, curves, best)) for r in REDUCTIONS
             ]

@@ -18,7 +18,7 @@ from jaxlearn.access.virtual import lowrank, virtual
 
 from . import tables
 from .factorization_peers import baseline, start
-from .out_of_core import peak
+from .processes import peak
 
 K, RANK = 70, 70
 SHAPES = {"talk": (2_000_000, 200_000), "transpose": (200_000, 2_000_000)}

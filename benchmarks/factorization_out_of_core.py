@@ -11,16 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
-from . import report, tables
-from .out_of_core import drop, peak
+from . import processes, tables
+from .processes import peak
 
 P, K, BLOCK, RANK = 50_000, 70, 512, 70
 ALPHA = 0.01
@@ -122,20 +120,6 @@ TASKS = {f.__name__: f for f in (write, disk, reading, computing, fit)}
 LIMITED = "reading", "fit"
 
 
-def run(task: str, path: Path, gigabytes: float, limit: float) -> dict:
-    if path.exists():
-        drop(path)
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.factorization_out_of_core"]
-    command += ["--task", task, str(path), str(gigabytes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=report.ROOT)
-    if done.returncode:
-        raise RuntimeError(f"{task} failed:\n{done.stderr}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert task not in LIMITED or found["peak"] < limit, f"{task}: {found['peak'] / 1e9:.2f} GB of memory"
-    print(task, found, flush=True)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=float, default=16.0)
@@ -149,7 +133,11 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         path = Path(folder) / "rows.npy"
-        found = {task: run(task, path, given.gigabytes, given.limit * 1e9) for task in TASKS}
+        limits = {task: given.limit * 1e9 if task in LIMITED else None for task in TASKS}
+        found = {
+            task: processes.run("factorization_out_of_core", task, path, given.gigabytes, limit=limit)
+            for task, limit in limits.items()
+        }
         n_bytes = path.stat().st_size
     n_rows = found.pop("write")["rows"]
     slowest = max(found["reading"]["seconds"], found["computing"]["seconds"])

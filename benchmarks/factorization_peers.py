@@ -53,10 +53,11 @@ class Clock:
         self.begin = perf_counter()
 
     def look(self, n_seen: int, array) -> None:
+        """Copy the array if it is time to; or what it returns, where it is a function."""
         seconds = perf_counter() - self.begin
         late = seconds > self.budget
         if late or (self.at and self.at[0] <= n_seen):
-            self.curve.append(Snapshot(seconds, n_seen, np.array(array, order="C")))
+            self.curve.append(Snapshot(seconds, n_seen, np.array(array() if callable(array) else array, order="C")))
             self.at = [mark for mark in self.at if mark > n_seen]
             self.begin = perf_counter() - seconds
         if late:

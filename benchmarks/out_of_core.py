@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
-from . import report
+from . import processes, report
+from .processes import peak
 
 P, K, BLOCK = 2000, 50, 8192
 SPIKES = 100
@@ -45,18 +42,6 @@ def write(path: Path, gigabytes: float) -> int:
         rows += noise[start : start + n]
         np.lib.format.open_memmap(path, "r+")[first : first + n] = rows
     return n_rows
-
-
-def drop(path: Path) -> None:
-    """Leave nothing of the file in the system's cache, so that the disk is read."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def peak() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def source(path: Path, share: float):
@@ -144,26 +129,7 @@ TASKS = {f.__name__: f for f in (fit, read_only, compute_only, incremental, vari
 
 
 def run(task: str, path: Path, share: float = 1.0, what: str = "onepass", limit: float | None = None) -> dict:
-    drop(path)
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "benchmarks.out_of_core",
-        "--task",
-        task,
-        str(path),
-        str(share),
-        what,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=report.ROOT)
-    if done.returncode:
-        raise RuntimeError(f"{task} failed:\n{done.stderr}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert limit is None or found["peak"] < limit, f"{task}: {found['peak'] / 1e9:.2f} GB of memory"
-    print(f"{task:<14}{what:<18}{share:<8.4g}" + ", ".join(f"{k} {v:.4g}" for k, v in found.items()), flush=True)
-    return found
+    return processes.run("out_of_core", task, path, share, what, limit=limit)
 
 
 def main() -> None:

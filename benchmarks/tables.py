@@ -41,5 +41,5 @@ def seconds(value: float) -> str:
 
 
 def ratio(theirs: float, ours: float) -> str:
-    """How many times faster ours is; above a bound where they were stopped before they were there."""
+    """How many times faster ours is, where it gets there."""
     return "–" if ours == float("inf") else f"{theirs / ours:.1f}×"

@@ -27,8 +27,7 @@ LOOK, EVERY = 10, 1.0  # batches between two looks at the objective, seconds bet
 # %%
 # The process that fits
 # ---------------------
-# After each batch it says how many there were and, every so many, what the objective is of rows that were held out. A
-# callback sees atoms with their columns in the order of the file; those of the rows held out are in the same.
+# After each batch it says how many there were and, every so many, what the objective is of rows that were held out.
 
 
 def fit(folder, checkpoints):
@@ -42,8 +41,7 @@ def fit(folder, checkpoints):
     def tell(told):
         objective = np.nan
         if told.n_steps % LOOK == 0:
-            D = np.array(told.state.dictionary, np.float64)
-            objective = dictionary_objective(D, held_out, l1=ALPHA).objective
+            objective = dictionary_objective(told.components, held_out, l1=ALPHA).objective
         print(told.n_steps, repr(float(objective)), flush=True)
 
     StochasticFactorization(
@@ -166,8 +164,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         X, held_out, source = patches(N, SIDE, n_heldout=300)
-        tiles = write_tiles(X, folder / "tiles")
-        np.save(folder / "held_out.npy", held_out[:, tiles.columns])
+        write_tiles(X, folder / "tiles")
+        np.save(folder / "held_out.npy", held_out)
         print(f"{source}; {K} atoms, {EPOCHS} epochs of batches of {BATCH}", flush=True)
         begin = perf_counter()
         whole, _ = live(folder, "whole")

@@ -19,7 +19,7 @@ from .reader import Reader
 from .streamed import Streamed
 from .virtual import Virtual
 
-__all__ = ["COLUMNS", "BatchSizes", "Place", "Scan", "Segment", "permutation"]
+__all__ = ["COLUMNS", "BatchSizes", "Place", "Scan", "Segment", "in_order", "permutation"]
 
 # Batches of one dispatch.
 DISPATCH = 16
@@ -97,6 +97,14 @@ def permutation(n: int, *words: int) -> np.ndarray:
     """A permutation of n that is a pure function of some numbers, in any version of NumPy: its raw bits are promised."""
     seed = np.random.SeedSequence([word % 2**32 for word in words])
     return np.argsort(np.random.Philox(seed).random_raw(n), kind="stable")
+
+
+def in_order(stored: Any, columns: np.ndarray | None) -> np.ndarray:
+    """A copy of an array (…, n_features) whose column j is feature ``columns[j]``, in the order of the features."""
+    stored = np.array(stored)
+    if columns is not None:
+        stored[..., columns] = stored.copy()
+    return stored
 
 
 class Scan:

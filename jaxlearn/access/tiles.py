@@ -23,6 +23,7 @@ from .checkpoint import sync_folder, write_all, write_durably
 from .journal import Journal, refuse_changes
 from .quantize import LARGEST, Quantizer, TooLarge, column_scale
 from .reader import Block, Progress, Reader, report
+from .scan import in_order
 from .scratch import Scratch
 from .source import ONCE, ROW_BYTES, Permuted, Source, digest, open_source, read_exactly
 from .streamed import Streamed
@@ -100,10 +101,7 @@ class Tiles(Source):
 
     def unpermute(self, components: Any) -> np.ndarray:
         """An array (…, n_features) that goes with the stored columns, in the order of the features."""
-        components = np.asarray(components)
-        out = np.empty_like(components)
-        out[..., self.columns] = components
-        return out
+        return in_order(components, self.columns)
 
     def head(self, n_rows):
         out = np.empty((min(n_rows, self.n_samples), self.n_features), self.dtype)

@@ -35,7 +35,7 @@ def warn_of_qr(normalizer: str) -> None:
 
 
 class Components(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """A transformer with orthonormal ``components_``."""
+    """A transformer with ``components_``, of dense rows and of sparse ones."""
 
     components_: Any
 

@@ -27,8 +27,8 @@ from .base import number, warn_unless_converged
 
 __all__ = ["Encoded", "encode", "encode_rows", "refuse_positive", "tolerance"]
 
-# Rows of a chunk; and of one that is worked on until all of its rows are done; and of a product on the host.
-CHUNK, LAST, ZERO_ROWS = 1024, 64, 8192
+# Rows of a chunk; and of one that is worked on until all of its rows are done.
+CHUNK, LAST = 1024, 64
 # ρ of the method of multipliers, for most rows and for those that took more steps.
 STIFFNESS, PATIENT = (0.5, 0.1), 2
 # Decades between correlations and a penalty from which on stronger ones come before it; and how many do at most.
@@ -162,18 +162,21 @@ def encode_rows(
     with jax.enable_x64(dtype == np.float64):
         fixed = tuple(None if a is None else jnp.asarray(a, dtype) for a in (dictionary, gram))
 
-        def work(penalty: Penalty, rows: np.ndarray, count: int, size: int, stiffness: float = 0.5) -> None:
+        def work(penalty: Penalty, rows: np.ndarray, count: int, size: int, stiffness: float = STIFFNESS[0]) -> None:
             settings = penalty, number(stiffness, dtype), Budget(number(tol, dtype), np.int32(count))
             for chunk, found in map_chunks(partial(_advance, *fixed, settings), (X, correlations, codes), rows, size):
                 codes[chunk], gaps[chunk] = found
 
         pending, size, steps = np.arange(n), min(CHUNK, row_bucket(n)), 0
         if init is None and not closed:
-            pending = pending[~_zero(penalty, X, dictionary, correlations)]
-            gaps[:] = 0
-            gaps[pending] = np.inf
-        if init is None and not closed and max_steps > 1:
-            for easier in _easier(penalty, X, dictionary):
+            largest, positive = np.empty(n, dtype), penalty.positive  # pyright: ignore
+            program = partial(_largest, fixed[0], positive=positive)
+            for chunk, found in map_chunks(program, (X, correlations), pending, size):
+                largest[chunk] = found
+            strength = float(penalty.strengths(jnp.zeros(1, dtype))[0][0])
+            zero = largest <= strength  # no atom is worth its penalty
+            gaps[zero], pending = 0, pending[~zero]
+            for easier in _easier(penalty, largest, strength) if max_steps > 1 else ():
                 work(easier, pending, 1, size)
         while len(pending) and steps < max_steps:
             last = closed or len(pending) <= LAST
@@ -187,29 +190,18 @@ def encode_rows(
     return Encoded(codes, gap, gap <= tol)
 
 
-def _zero(penalty: Penalty, X: Any, dictionary: np.ndarray, correlations: Any) -> np.ndarray:
-    """Which rows have the code zero: no atom correlates with them more than the penalty asks for."""
-    l1, zero = float(penalty.strengths(jnp.zeros(1, X.dtype))[0][0]), []
-    for i in range(0, len(X), ZERO_ROWS):
-        chunk = slice(i, i + ZERO_ROWS)
-        found = np.asarray(X[chunk] @ dictionary.T if correlations is None else correlations[chunk])
-        zero.append((found if penalty.positive else np.abs(found)).max(1) <= l1)  # pyright: ignore
-    return np.concatenate(zero) if zero else np.zeros(0, bool)
-
-
-def _easier(penalty: Penalty, X: Any, dictionary: np.ndarray) -> list[Penalty]:
+def _easier(penalty: Penalty, largest: np.ndarray, strength: float) -> list[Penalty]:
     """Penalties ten times as strong as each other, that come before one that is much weaker than the correlations.
 
     Of codes that explain a sample alike, a weak penalty prefers the smaller ones so little that few steps would not tell.
     """
-    largest = np.abs(np.asarray(X[:CHUNK] @ dictionary.T)).max(1)
-    strength = float(penalty.strengths(jnp.zeros(1, X.dtype))[0][0])
-    decades = math.log10(float(np.median(largest)) / strength) if strength > 0 and np.median(largest) > 0 else 0
+    typical = float(np.median(largest))
+    decades = math.log10(typical / strength) if strength > 0 and typical > 0 else 0
     if decades < WEAK:
         return []
     alpha = penalty.alpha  # pyright: ignore
     powers = range(min(int(decades) - 1, MOST_DECADES), 0, -1)
-    return [eqx.tree_at(lambda p: p.alpha, penalty, (alpha * 10.0**j).astype(X.dtype)) for j in powers]  # pyright: ignore
+    return [eqx.tree_at(lambda p: p.alpha, penalty, (alpha * 10.0**j).astype(largest.dtype)) for j in powers]  # pyright: ignore
 
 
 def map_chunks(program: Callable[..., Any], arrays: tuple[Any, ...], rows: np.ndarray, size: int) -> Iterator[tuple]:
@@ -246,6 +238,13 @@ def map_chunks(program: Callable[..., Any], arrays: tuple[Any, ...], rows: np.nd
         before = chunk, result
     if before is not None:
         yield fetched(*before)
+
+
+@partial(jax.jit, static_argnames="positive")
+def _largest(dictionary: Array, X: Array, correlations: Any, there: Array, *, positive: bool) -> Array:
+    """Of each row, the largest correlation with an atom."""
+    seen = correlate(dictionary, X, there.astype(X.dtype), correlations=correlations).correlations
+    return (seen if positive else jnp.abs(seen)).max(1)
 
 
 @jax.jit

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlearn.access import checkpoint as checkpoints
-from jaxlearn.access.scan import Place, Scan
+from jaxlearn.access.scan import Place, Scan, in_order
 from jaxlearn.models import matrix_factorization as mf
 
 __all__ = ["Checkpointing", "Learner", "LearningProgress"]
@@ -42,7 +42,9 @@ class LearningProgress(NamedTuple):
     seconds : float
         Since this fit began, or was resumed.
     state : jaxlearn.models.matrix_factorization.State
-        To be read before the callback returns. Its dictionary has the columns in the order they are stored in.
+        To be read before the callback returns. Its dictionary has the columns in the order that the fit works in.
+    columns : ndarray of int, (n_features,), or None
+        The feature that each of these columns is; None where they are in order.
     """
 
     n_samples_seen: int
@@ -50,6 +52,12 @@ class LearningProgress(NamedTuple):
     epoch: int
     seconds: float
     state: Any
+    columns: np.ndarray | None
+
+    @property
+    def components(self) -> np.ndarray:
+        """A copy of the atoms, (n_components, n_features), in the order of the features."""
+        return in_order(self.state.dictionary, self.columns)
 
 
 class Checkpointing(NamedTuple):
@@ -98,6 +106,8 @@ class Learner:
     found : (arrays, header) or None
         What it has found.
     callback : callable or None
+    columns : ndarray of int or None
+        The feature that each column of the rows is, where they are not in order.
 
     Attributes
     ----------
@@ -117,6 +127,7 @@ class Learner:
     checkpointing: Checkpointing | None = None
     found: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
     callback: Callable[[LearningProgress], Any] | None = None
+    columns: np.ndarray | None = None
 
     place: Place = Place()  # noqa: RUF009
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
@@ -178,7 +189,8 @@ class Learner:
             self.place = segment.place
             if self.callback is not None:
                 seconds, n_steps = time.perf_counter() - self.began, int(self.state.n_steps)
-                self.callback(LearningProgress(self.place.seen, n_steps, self.place.epoch, seconds, self.state))
+                told = self.place.seen, n_steps, self.place.epoch, seconds, self.state, self.columns
+                self.callback(LearningProgress(*told))
             if self.checkpointing is not None and time.perf_counter() - self.saved >= self.checkpointing.every:
                 self._save()
 

@@ -73,8 +73,8 @@ def first_state(estimator: Any, model: mf.MatrixFactorization, rows: Any, column
     return mf.start(model, given if columns is None else given[:, columns], jax.random.key(seed))
 
 
-def learner_of(estimator: Any, X: Any, dtype: np.dtype) -> tuple[Learner, np.ndarray | None]:
-    """The fit, and which feature each column is that it works on, where they are not in order."""
+def learner_of(estimator: Any, X: Any, dtype: np.dtype) -> Learner:
+    """The fit, before it begins."""
     checkpointing = None if estimator.checkpoint is None else _checkpointing(estimator, X)
     found = None if checkpointing is None else checkpointing.find()
     drawn = int(seed(estimator.random_state)) if found is None else int(found[1]["seed"])
@@ -93,7 +93,7 @@ def learner_of(estimator: Any, X: Any, dtype: np.dtype) -> tuple[Learner, np.nda
     )
     if state is not None and model.average:
         state = mf.with_averages(state, _known(scan))
-    learner = Learner(
+    return Learner(
         model,
         scan,
         state,
@@ -104,8 +104,8 @@ def learner_of(estimator: Any, X: Any, dtype: np.dtype) -> tuple[Learner, np.nda
         checkpointing=checkpointing,
         found=found,
         callback=estimator.callback,
+        columns=columns,
     )
-    return learner, columns
 
 
 def _columns(X: Any, seed: int, subsampled: bool) -> np.ndarray | None:

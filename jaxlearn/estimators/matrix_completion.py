@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import scipy.sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -19,6 +18,7 @@ from jaxlearn.models import matrix_completion as mc
 from jaxlearn.solvers.solution import CONVERGED, MAX_STEPS
 
 from .base import number, one_blas_thread, seed, warn_unless_converged
+from .components import Components
 from .constraints import COUNT, NON_NEGATIVE, POSITIVE
 from .inputs import FLOATS, refuse_traced
 
@@ -51,7 +51,7 @@ class CompletionProgress(NamedTuple):
     state: mc.State
 
 
-class MatrixCompletion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class MatrixCompletion(Components):
     """What is missing from a matrix, from biases and a few factors of its rows and columns.
 
     *Minimises* ``½ Σ (x_ij − mean − b_i − c_j − u_i·v_j)² + ½ alpha σ (Σ_i (n_i + beta) ‖u_i‖² + Σ_j (m_j + beta) ‖v_j‖²)
@@ -165,13 +165,8 @@ class MatrixCompletion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
         return tags
-
-    @property
-    def _n_features_out(self):
-        return len(self.components_)
 
     def fit(self, X, y=None):
         """Find biases and factors.
@@ -270,7 +265,7 @@ class MatrixCompletion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError(
                 f"Expected pairs of integers, a row and a column, got {pairs.dtype} of shape {pairs.shape}."
             )
-        shape = len(self.codes_), self.n_features_in_
+        shape = self._shape
         if ((pairs < 0) | (pairs >= np.array(shape)[None])).any():
             raise ValueError(f"A pair lies outside of the {shape[0]} rows and {shape[1]} columns that were fitted.")
         return self._predicted(pairs[:, 0], pairs[:, 1])
@@ -307,10 +302,14 @@ class MatrixCompletion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _places(self, X: Any) -> Any:
         X = _canonical(X)
-        if X.shape != (len(self.codes_), self.n_features_in_):
-            shape = len(self.codes_), self.n_features_in_
-            raise ValueError(f"X has shape {X.shape}; expected {shape}, of the rows that were fitted.")
+        if X.shape != self._shape:
+            raise ValueError(f"X has shape {X.shape}; expected {self._shape}, of the rows that were fitted.")
         return X
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Of what was fitted."""
+        return len(self.codes_), self.n_features_in_
 
     def _packed(self, entries: Any) -> Observed:
         values = (entries.data - self.mean_).astype(entries.dtype)

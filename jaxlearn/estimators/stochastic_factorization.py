@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from jaxlearn.access.buckets import row_bucket
-from jaxlearn.access.scan import COLUMNS, permutation
+from jaxlearn.access.scan import COLUMNS, in_order, permutation
 from jaxlearn.access.streamed import Streamed
 from jaxlearn.models import matrix_factorization as mf
 from jaxlearn.solvers.solution import CONVERGED, MAX_STEPS
@@ -239,9 +239,9 @@ class StochasticFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         X = read_rows(self, X, sparse=False)
         dtype = np.dtype(X.dtype)
         with jax.enable_x64(dtype == np.float64), one_blas_thread():
-            learner, columns = learner_of(self, X, dtype)
+            learner = learner_of(self, X, dtype)
             learner.run()
-            self._adopt(learner.state, columns)
+            self._adopt(learner.state, learner.columns)
             self._judge(learner, dtype)
         return self
 
@@ -362,9 +362,7 @@ class StochasticFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         return codes
 
     def _adopt(self, state: mf.State, columns: np.ndarray | None) -> None:
-        components = np.array(state.dictionary)
-        if columns is not None:
-            components[:, columns] = components.copy()
+        components = in_order(state.dictionary, columns)
         if not np.isfinite(components).all():
             raise ValueError("Input X contains NaN, infinity or values too large for its dtype.")
         self.components_ = components

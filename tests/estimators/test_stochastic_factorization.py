@@ -145,6 +145,12 @@ def test_what_a_callback_is_told():
     StochasticFactorization(K, callback=told.append, **OPTIONS | {"max_iter": 1}).fit(rows())
     assert [t.n_steps for t in told] == list(range(1, 28))
     assert told[-1].n_samples_seen == 2700
+    told.clear()
+    options = OPTIONS | {"max_iter": 1, "reduction": 3}
+    model = StochasticFactorization(K, callback=lambda at: told.append(at.components), **options).fit(rows())
+    np.testing.assert_array_equal(
+        told[-1], model.components_
+    )  # in the order of the features, though it works in another
 
 
 def test_stops_and_says_so():
