@@ -230,7 +230,7 @@ for name, (color, line) in styles.items():
 curve_plot.axhline(target, color="0.6", lw=0.8)
 curve_plot.set(xscale="log", xlabel="seconds of learning", ylabel="objective of patches that were held out")
 curve_plot.set_title("Who is where after how long")
-curve_plot.annotate("where scikit-learn ends", (0.01, target), xycoords=("axes fraction", "data"), va="top")
+curve_plot.annotate("scikit-learn's end", (0.99, target), xycoords=("axes fraction", "data"), ha="right", va="top")
 curve_plot.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 for row, (name, (color, _)) in enumerate(styles.items()):
