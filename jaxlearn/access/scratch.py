@@ -72,7 +72,7 @@ class Scratch(Source):
     def read(self, first, out):
         """Of one tile."""
         came = np.empty_like(out)
-        read_exactly(self.file, came, first * self.row_bytes)
+        read_exactly(self.file, came, first * self.row_bytes, stay=False)
         places = np.empty(len(out), np.intp)
         places[np.argsort(self.permutation[first : first + len(out)])] = np.arange(len(out))
         np.take(came, places, axis=0, out=out, mode="clip")

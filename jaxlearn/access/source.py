@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Arrays", "Blocks", "Permuted", "Source", "digest", "open_source", "read_exactly"]
+__all__ = ["Arrays", "Blocks", "Permuted", "Source", "digest", "may_stay", "open_source", "read_exactly"]
 
 # Rows of a file that are read one by one, at random, for no more than what setting them aside in order would cost.
 ROW_BYTES = 1 << 18
 # Rows, and columns, of an array that its fingerprint is taken from.
 SAMPLE = 64, 256
+# Share of the machine's memory that the system's cache is taken to hold from one pass to the next.
+CACHED = 0.5
 
 
 class Source:
@@ -79,14 +81,27 @@ def digest(*parts: Any) -> str:
     return total.hexdigest()[:16]
 
 
-def read_exactly(file: int, out: np.ndarray, at: int) -> None:
-    """Fill a contiguous `out` with the bytes of a file, given as a descriptor, from `at` on."""
-    view = out.reshape(-1).view(np.uint8).data
+def read_exactly(file: int, out: np.ndarray, at: int, *, stay: bool = True) -> None:
+    """Fill a contiguous `out` with the bytes of a file, given as a descriptor, from `at` on; they may `stay` in the cache."""
+    view, begin = out.reshape(-1).view(np.uint8).data, at
     while view:
         done = os.preadv(file, [view], at)
         if not done:
             raise ValueError("The source has changed: a file is shorter than it was.")
         view, at = view[done:], at + done
+    if not stay and hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, begin, at - begin, os.POSIX_FADV_DONTNEED)
+
+
+def may_stay(n_bytes: int) -> bool:
+    """Whether the system's cache is likely to hold so much from one pass to the next.
+
+    If not, what has been read is best dropped at once. A cache that is full of it makes room page by page, which takes a
+    processor several times as long as the reading, and takes from others what they would have used again.
+    """
+    if not hasattr(os, "posix_fadvise"):  # nothing can be dropped
+        return True
+    return n_bytes <= CACHED * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class _Mapped:
@@ -103,14 +118,14 @@ class _Mapped:
         self.at = memmap.offset - memmap.offset % mmap.ALLOCATIONGRANULARITY + inside  # where it begins in the file
         self.plain = hasattr(os, "preadv") and memmap.mode in ("r", "r+") and array.flags.c_contiguous
 
-    def read(self, first: int, out: np.ndarray) -> None:
+    def read(self, first: int, out: np.ndarray, stay: bool) -> None:
         if self.map.size() < self.size:  # to read beyond the end of a file ends the process
             raise ValueError(
                 f"The source has changed: a file is shorter than it was, {self.map.size()} bytes for {self.size}."
             )
         if self.plain and self.array.dtype == out.dtype:
             with open(self.memmap.filename, "rb", buffering=0) as file:
-                read_exactly(file.fileno(), out, self.at + first * self.array.strides[0])
+                read_exactly(file.fileno(), out, self.at + first * self.array.strides[0], stay=stay)
         else:
             np.copyto(out, self.array[first : first + len(out)], casting="same_kind")
             if hasattr(mmap, "MADV_DONTNEED"):
@@ -141,6 +156,7 @@ class Arrays(Source):
         self.n_samples = int(self.starts[-1])
         self.maps = [_mapped(array) for array in self.arrays]
         self.in_memory = not any(self.maps)
+        self.stay = may_stay(sum(mapped.array.nbytes for mapped in self.maps if mapped))
         self.by_row = self.in_memory or self.n_features * self.dtype.itemsize >= ROW_BYTES
 
     def head(self, n_rows):
@@ -152,7 +168,7 @@ class Arrays(Source):
             at = first - int(self.starts[i])
             n_rows = min(len(out), len(self.arrays[i]) - at)
             if mapped := self.maps[i]:
-                mapped.read(at, out[:n_rows])
+                mapped.read(at, out[:n_rows], self.stay)
             else:
                 np.copyto(out[:n_rows], self.arrays[i][at : at + n_rows], casting="same_kind")
             first, out, i = first + n_rows, out[n_rows:], i + 1

@@ -25,7 +25,7 @@ from .quantize import LARGEST, Quantizer, TooLarge, column_scale
 from .reader import Block, Progress, Reader, report
 from .scan import in_order
 from .scratch import Scratch
-from .source import ONCE, ROW_BYTES, Permuted, Source, digest, open_source, read_exactly
+from .source import ONCE, ROW_BYTES, Permuted, Source, digest, may_stay, open_source, read_exactly
 from .streamed import Streamed
 
 __all__ = ["Tiles", "holds_tiles", "write_tiles"]
@@ -83,6 +83,7 @@ class Tiles(Source):
             raise ValueError(f"'{path}' has format {self.manifest['format']}; this version of jaxlearn reads {FORMAT}.")
         self._row_bytes = self.n_features * self.dtype.itemsize
         self.by_row = self._row_bytes >= ROW_BYTES
+        self._stay = may_stay(self.n_samples * self._row_bytes)
         for i in range(len(hashes[0])):
             self._check_size(i)
         if hashes[1] is not None:
@@ -113,7 +114,7 @@ class Tiles(Source):
             tile, at = divmod(first, self.tile_rows)
             n_rows = min(len(out), self.tile_rows - at)
             with open(_tile(self.path, tile), "rb", buffering=0) as file:
-                read_exactly(file.fileno(), out[:n_rows], self._offset + at * self._row_bytes)
+                read_exactly(file.fileno(), out[:n_rows], self._offset + at * self._row_bytes, stay=self._stay)
             first, out = first + n_rows, out[n_rows:]
 
     def fingerprint(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -53,10 +54,12 @@ def correlate(
     if correlations is None:
         assert dictionary is not None
         correlations = share * jnp.einsum("np,kp->nk", X, dictionary, precision=HIGHEST)
+    atoms = None
     if gram is None:
         assert dictionary is not None
         gram = share * jnp.matmul(dictionary, dictionary.T, precision=HIGHEST)
-    return Correlations(gram, correlations, share * jnp.square(X).sum(1), weight)
+        atoms = math.sqrt(share) * dictionary if 2 * dictionary.shape[1] < len(dictionary) else None
+    return Correlations(gram, correlations, share * jnp.square(X).sum(1), weight, atoms)
 
 
 def encode_correlations(seen: Correlations, penalty: Penalty, budget: Budget, *, every_row: bool = False) -> Codes:

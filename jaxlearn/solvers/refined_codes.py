@@ -16,7 +16,6 @@ from .sparse_codes import INNER, CodeADMM, Correlations, code_gaps
 
 __all__ = ["ITERATIONS", "RefinedCodes", "refine"]
 
-HIGHEST = lax.Precision.HIGHEST
 # Of a step: three certificates of ten iterations each, and steps of conjugate gradients. Of 3 and 5, of 10 to 20, these took
 # fewest products on patches of photographs, for one in 4 and one in 17 codes not zero.
 BURSTS, CONJUGATE = 3, 12
@@ -43,7 +42,7 @@ def refine(seen: Correlations, codes: Array, penalty: Penalty) -> Array:
     target = seen.correlations - l1[None] * jnp.sign(codes)
 
     def curved(v: Array) -> Array:
-        return jnp.where(active, jnp.matmul(v, seen.gram, precision=HIGHEST) + l2[None] * v, 0)
+        return jnp.where(active, seen.product(v) + l2[None] * v, 0)
 
     def step(_: Any, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         x, left, direction, size = carry
@@ -153,7 +152,7 @@ class RefinedCodes(Solver):
 
     def _multipliers(self, seen: Correlations, codes: Array) -> Array:
         l1, l2 = (strength[None] for strength in self.penalty.strengths(codes[0]))
-        g = seen.correlations - jnp.matmul(codes, seen.gram, precision=HIGHEST) - l2 * codes
+        g = seen.correlations - seen.product(codes) - l2 * codes
         pull = jnp.minimum(g, l1) if getattr(self.penalty, "positive", False) else jnp.clip(g, -l1, l1)
         return (pull + l2 * codes) / self.admm.rho(seen.gram)
 

@@ -38,21 +38,35 @@ class Correlations(eqx.Module):
         ``‖x‖²``.
     weight : (n,)
         Zero is a row that is not there.
+    atoms : (k, p), optional
+        D, where its p features are less than half of its k atoms: products with D and Dᵀ then take less than those with G.
     """
 
     gram: Array
     correlations: Array
     energy: Array
     weight: Array
+    atoms: Array | None = None
 
     serves: ClassVar[frozenset[str]] = frozenset({"columns"})
     on_host: ClassVar[bool] = False
+
+    def product(self, codes: Array) -> Array:
+        """``a G``, (n, k)."""
+        if self.atoms is None:
+            return jnp.matmul(codes, self.gram, precision=HIGHEST)
+        return _twice(codes, self.atoms)
+
+
+def _twice(rows: Array, factor: Array) -> Array:
+    """``rows F Fᵀ``."""
+    return jnp.matmul(jnp.matmul(rows, factor, precision=HIGHEST), factor.T, precision=HIGHEST)
 
 
 def code_gaps(seen: Correlations, codes: Array, penalty: Penalty) -> Array:
     """The duality gap of each code, (n,): how far ``½ ‖x − a D‖² + Ω(a)`` is at most above its minimum."""
     strengths = penalty.strengths(codes[0])
-    product = jnp.matmul(codes, seen.gram, precision=HIGHEST)
+    product = seen.product(codes)
     g = seen.correlations - product - strengths[1][None] * codes
     # ‖r‖² = ‖x‖² − 2 a·β + a G aᵀ: its rounding error is an ulp of ‖x‖², the unit of the certificate
     energy = jnp.maximum(seen.energy + (codes * (product - 2 * seen.correlations)).sum(1), 0)
@@ -63,9 +77,23 @@ def code_gaps(seen: Correlations, codes: Array, penalty: Penalty) -> Array:
 class _State(eqx.Module):
     codes: Array
     dual: Array
-    inverse: Array
+    factor: Array
     start: Array
     gap: Array
+
+
+def _shifted(gram: Array, rho: Array) -> Array:
+    """Lower factor of ``G + ρ``. Its jitter is part of ρ: a regression that were not of this ρ had another fixed point."""
+    identity = jnp.eye(len(gram), dtype=gram.dtype)
+    shifted = gram + rho * identity
+    return cholesky.factor(shifted - cholesky.jitter(shifted) * identity)
+
+
+def _regression(seen: Correlations, factor: Array, rho: Array, rows: Array) -> Array:
+    """``rows (G + ρ)⁻¹``."""
+    if seen.atoms is None:
+        return jnp.matmul(rows, factor, precision=HIGHEST)
+    return (rows - _twice(rows, factor)) / rho
 
 
 class CodeADMM(Solver):
@@ -109,13 +137,15 @@ class CodeADMM(Solver):
 
     def init(self, problem, params, key=None):
         seen: Correlations = problem.design
-        identity = jnp.eye(len(seen.gram), dtype=params.dtype)
-        # the jitter of a factor is part of ρ: a regression that were not of this ρ would have another fixed point
-        shifted = seen.gram + self.rho(seen.gram) * identity
-        inverse = cholesky.solve(cholesky.factor(shifted - cholesky.jitter(shifted) * identity), identity)
-        start = jnp.matmul(seen.correlations, inverse, precision=HIGHEST)
+        rho = self.rho(seen.gram)
+        if seen.atoms is None:
+            factor = cholesky.solve(_shifted(seen.gram, rho), jnp.eye(len(seen.gram), dtype=params.dtype))
+        else:  # (G + ρ)⁻¹ = (1 − F Fᵀ) / ρ, with F Fᵀ = D (Dᵀ D + ρ)⁻¹ Dᵀ
+            lower = _shifted(jnp.matmul(seen.atoms.T, seen.atoms, precision=HIGHEST), rho)
+            factor = lax.linalg.triangular_solve(lower, seen.atoms, left_side=False, lower=True, transpose_a=True)
+        start = _regression(seen, factor, rho, seen.correlations)
         infinite = jnp.asarray(jnp.inf, params.dtype)
-        return _State(params, jnp.zeros_like(params), inverse, start, infinite)
+        return _State(params, jnp.zeros_like(params), factor, start, infinite)
 
     def rho(self, gram: Array) -> Array:
         """Strength of the proximal term."""
@@ -140,7 +170,7 @@ class CodeADMM(Solver):
 
         def step(_: Any, pair: tuple[Array, Array]) -> tuple[Array, Array]:
             codes, dual = pair
-            free = state.start + rho * jnp.matmul(codes - dual, state.inverse, precision=HIGHEST)
+            free = state.start + rho * _regression(seen, state.factor, rho, codes - dual)
             free = RELAXATION * free + (1 - RELAXATION) * codes + dual
             codes = self.penalty.prox(free, 1 / rho)
             return codes, free - codes
@@ -153,4 +183,4 @@ class CodeADMM(Solver):
         else:
             total = seen.weight @ half
             gap = seen.weight @ gaps / jnp.where(total > 0, total, 1)
-        return _State(codes, dual, state.inverse, state.start, gap)
+        return _State(codes, dual, state.factor, state.start, gap)

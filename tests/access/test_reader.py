@@ -14,6 +14,7 @@ import pytest
 from jaxlearn.access.reader import Reader
 from jaxlearn.access.source import Arrays, Blocks, Permuted, open_source
 from jaxlearn.access.streamed import stream
+from jaxlearn.access.tiles import write_tiles
 
 N, P, SIZE = 43, 3, 8  # six blocks, the last one of three rows
 
@@ -154,6 +155,25 @@ def test_a_file_is_read_into_the_buffer_itself(tmp_path, monkeypatch):
     reads.clear()
     taken(Reader(open_source(many), SIZE), [2, 0])
     assert reads == [7 * P * 4, P * 4, 5 * P * 4, 3 * P * 4]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system drops nothing on demand")
+@pytest.mark.parametrize("fits", [True, False])
+def test_what_the_cache_cannot_hold_is_dropped_as_it_is_read(tmp_path, monkeypatch, fits):
+    X = np.random.default_rng(0).standard_normal((1000, 24)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", X)
+    write_tiles(X, tmp_path / "tiles", dtype="float32", tile_rows=256)
+    memory = 4096 * (2 * X.nbytes // 4096 + 1)
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": memory // 4096 if fits else 1}
+    dropped = []
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, at, n_bytes, advice: dropped.append((n_bytes, advice)))
+    for name in ("rows.npy", "tiles"):
+        dropped.clear()
+        rows = sum(block.n_rows for block in Reader(open_source(tmp_path / name), 100).blocks())
+        assert rows == len(X)
+        assert sum(n_bytes for n_bytes, _ in dropped) == (0 if fits else X.nbytes)
+        assert all(advice == os.POSIX_FADV_DONTNEED for _, advice in dropped)
 
 
 def test_what_was_changed_in_a_copy_on_write_stays(tmp_path):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sklearn.linear_model import Lasso, lars_path_gram, orthogonal_mp_gram
 
 from jaxlearn.access.dense import as_design
+from jaxlearn.models._codes import correlate
 from jaxlearn.objectives import L1, ElasticNet, L2Ball
 from jaxlearn.solvers import Budget, Problem, solve
 from jaxlearn.solvers.alternating import Alternating, Factors
@@ -31,16 +33,21 @@ def problem(dtype, k=K, p=P, n=N):
     return D.astype(dtype), X.astype(dtype)
 
 
-def seen_through(D, X):
+def seen_through(D, X, factored=False):
     D, X = jnp.asarray(D), jnp.asarray(X)
     exact = partial(jnp.matmul, precision="highest")
-    return Correlations(exact(D, D.T), exact(X, D.T), jnp.square(X).sum(1), jnp.ones(len(X), X.dtype))
+    atoms = D if factored else None
+    return Correlations(exact(D, D.T), exact(X, D.T), jnp.square(X).sum(1), jnp.ones(len(X), X.dtype), atoms)
+
+
+def problem_of(seen):
+    return Problem(None, seen, None, None)
 
 
 @jax.jit
 def solved(solver, seen, tol, max_steps=300):
     start = jnp.zeros_like(seen.correlations)
-    return solve(Problem(None, seen, None, None), solver, start, budget=Budget(tol, max_steps))
+    return solve(problem_of(seen), solver, start, budget=Budget(tol, max_steps))
 
 
 def objective(D, X, codes, penalty):
@@ -52,9 +59,10 @@ def objective(D, X, codes, penalty):
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 @pytest.mark.parametrize("method", [CodeADMM, RefinedCodes])
-def test_every_row_is_certified(method, penalty, dtype):
+@pytest.mark.parametrize("factored", [False, True])
+def test_every_row_is_certified(method, penalty, factored, dtype):
     D, X = problem(dtype)
-    seen, tol = seen_through(D, X), 1e-5 if dtype == np.float32 else 1e-10
+    seen, tol = seen_through(D, X, factored), 1e-5 if dtype == np.float32 else 1e-10
     found = solved(method(penalty, every_row=True), seen, tol)
     assert found.status == 0
     with jax.enable_x64(True):
@@ -82,7 +90,25 @@ def test_codes_are_those_of_coordinate_descent(x64):
 def test_multipliers_do_not_stall_in_single_precision():
     """A regression with another ρ than that of the proximal term has another fixed point."""
     D, X = problem(np.float32, k=200, p=100, n=20)
-    assert solved(CodeADMM(L1(0.05), True, 0.5), seen_through(D, X), 1e-4, 600).status == 0
+    for factored in (False, True):
+        assert solved(CodeADMM(L1(0.05), True, 0.5), seen_through(D, X, factored), 1e-4, 600).status == 0
+
+
+def test_products_with_few_features_take_less(dtype):
+    """Of an overcomplete dictionary ``D Dᵀ`` is never multiplied with codes; what comes of it is the same."""
+    D, X = problem(dtype, k=200, p=20)
+    seen = correlate(jnp.asarray(D), jnp.asarray(X), jnp.ones(len(X), X.dtype))
+    full = eqx.tree_at(lambda s: s.atoms, seen, None)
+    assert seen.atoms is not None
+    assert correlate(None, jnp.asarray(X), seen.weight, gram=seen.gram, correlations=seen.correlations).atoms is None
+    eps = float(jnp.finfo(dtype).eps)
+    step = jax.jit(
+        lambda seen, codes: RefinedCodes(L1(0.1)).tell(None, RefinedCodes(L1(0.1)).init(problem_of(seen), codes), seen)
+    )
+    start = seen.correlations
+    np.testing.assert_allclose(seen.product(start), full.product(start), atol=200 * eps * np.abs(start).max() ** 2)
+    flops = [step.lower(s, start).compile().cost_analysis()["flops"] for s in (seen, full)]
+    assert flops[0] < 0.5 * flops[1]
 
 
 def test_refinement_saves_products(x64):
