@@ -50,8 +50,8 @@ class MiniBatchDictionaryLearning(SparseCoding):
     max_iter : int, default=1000
         Epochs.
     fit_algorithm : {"lars", "cd"}, default="lars"
-        Two names of one problem, which is solved alike, to a duality gap of 1 % of ``½ ‖X‖²`` for a batch; ``lars`` refuses
-        `positive_code`, as scikit-learn does.
+        Two names of one problem, which is solved alike, to a duality gap of a fifth of a batch's objective; ``lars``
+        refuses `positive_code`, as scikit-learn does.
     n_jobs : int, default=None
         Without meaning: a batch is one program, and XLA uses the cores.
     batch_size : int, default=256
@@ -240,7 +240,7 @@ class MiniBatchDictionaryLearning(SparseCoding):
             L1(number(self.alpha, dtype), positive=self.positive_code),
             L2Ball(number(1, dtype), self.positive_dict),
             learning_decay=number(0.76, dtype),
-            tol=number(1e-2, dtype),
+            tol=number(0.2, dtype),
             max_steps=np.int32(-(-self.transform_max_iter // 10)),
         )
 

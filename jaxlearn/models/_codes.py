@@ -31,7 +31,7 @@ class Codes(eqx.Module):
     status : int32 scalar
         Index into ``jaxlearn.solvers.SENTENCES``; 0 is converged.
     residual : scalar
-        Duality gap, in units of ``½ ‖x‖²``; zero for a ridge regression.
+        Duality gap, in the units of `CodeADMM`; zero for a ridge regression.
     n_steps : int32 scalar
     """
 

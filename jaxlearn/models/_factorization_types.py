@@ -32,7 +32,8 @@ class MatrixFactorization(eqx.Module):
         u: sample i joins the sums with weight ``i⁻ᵘ``; convergence is proven for u in (3/4, 1], 0 remembers the last batch
         alone.
     tol : float
-        Duality gap of the codes of a step, in units of ``½ ‖X‖²``.
+        Duality gap of the codes of a step, in units of their objective. What is learnt from codes to two digits of
+        ``½ ‖X‖²`` is no better, except for a weak penalty, whose objective is small.
     max_steps : int
         Steps of ten iterations that codes may take.
 
@@ -48,7 +49,7 @@ class MatrixFactorization(eqx.Module):
     reduction: int = eqx.field(static=True, default=1)
     average: bool = eqx.field(static=True, default=False)
     learning_decay: ArrayLike = 0.76
-    tol: ArrayLike = 1e-2
+    tol: ArrayLike = 0.2
     max_steps: ArrayLike = 20
 
     def __check_init__(self) -> None:

@@ -221,7 +221,7 @@ def objective(
 ) -> Array:
     """Mean of ``½ ‖x − a D‖² + Ω(a)`` at the best codes, a scalar: of samples that were held out, what a fit is judged by.
 
-    It is at most `tol` times the mean of ``½ ‖x‖²`` too large.
+    It is at most the share `tol` of itself too large.
     """
     X, dictionary = _floating(X), _floating(dictionary)
     w = jnp.ones(len(X), X.dtype) if sample_weight is None else jnp.asarray(sample_weight, X.dtype)
