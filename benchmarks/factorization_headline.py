@@ -77,7 +77,7 @@ def published(n, p, r, batch=100):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--talk", type=int, nargs=2, default=(2048, 512), help="samples of the slice, and of a batch")
+    parser.add_argument("--talk", type=int, nargs=2, default=(8192, 512), help="samples of the slice, and of a batch")
     parser.add_argument("--transpose", type=int, nargs=2, default=(512, 256))
     given = parser.parse_args()
     rows, measured = [], []

@@ -59,7 +59,7 @@ def model_of(estimator: Any, n_features: int, dtype: Any, reduction: int) -> mf.
         average=estimator.average,
         learning_decay=number(estimator.learning_decay, dtype),
         tol=number(estimator.code_tol, dtype),
-        max_steps=number(20, np.int32),
+        max_steps=number(40, np.int32),
     )
 
 

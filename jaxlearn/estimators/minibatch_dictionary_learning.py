@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import validate_params
 from jaxlearn.access.buckets import row_bucket
 from jaxlearn.models import matrix_factorization as mf
 from jaxlearn.objectives import L1, L2Ball
+from jaxlearn.solvers.sparse_codes import INNER
 
 from .alternation import warn_if_nothing
 from .base import number, seed
@@ -50,7 +51,7 @@ class MiniBatchDictionaryLearning(SparseCoding):
     max_iter : int, default=1000
         Epochs.
     fit_algorithm : {"lars", "cd"}, default="lars"
-        Two names of one problem, which is solved alike, to a duality gap of a fifth of a batch's objective; ``lars``
+        Two names of one problem, which is solved alike, to a duality gap of 0.3 times a batch's objective; ``lars``
         refuses `positive_code`, as scikit-learn does.
     n_jobs : int, default=None
         Without meaning: a batch is one program, and XLA uses the cores.
@@ -240,8 +241,8 @@ class MiniBatchDictionaryLearning(SparseCoding):
             L1(number(self.alpha, dtype), positive=self.positive_code),
             L2Ball(number(1, dtype), self.positive_dict),
             learning_decay=number(0.76, dtype),
-            tol=number(0.2, dtype),
-            max_steps=np.int32(-(-self.transform_max_iter // 10)),
+            tol=number(0.3, dtype),
+            max_steps=np.int32(-(-self.transform_max_iter // INNER)),
         )
 
     def _first(self, model: mf.MatrixFactorization, rows: Any, drawn: np.ndarray) -> mf.State:

@@ -83,7 +83,7 @@ class StochasticFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         By default rows of the data.
     n_validation : int, optional
         Rows that are held out; a tenth of the data by default, at most 1000.
-    code_tol : float, default=0.2
+    code_tol : float, default=0.3
         Duality gap of the codes of a batch, in units of their objective.
     transform_tol : float, default=1e-4
         The same for ``transform``, of every row.
@@ -181,7 +181,7 @@ class StochasticFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         shuffle=True,
         dict_init=None,
         n_validation=None,
-        code_tol=0.2,
+        code_tol=0.3,
         transform_tol=1e-4,
         checkpoint=None,
         every=60.0,

@@ -35,7 +35,7 @@ class MatrixFactorization(eqx.Module):
         Duality gap of the codes of a step, in units of their objective. What is learnt from codes to two digits of
         ``½ ‖X‖²`` is no better, except for a weak penalty, whose objective is small.
     max_steps : int
-        Steps of ten iterations that codes may take.
+        Steps of five iterations that codes may take.
 
     References
     ----------
@@ -49,8 +49,8 @@ class MatrixFactorization(eqx.Module):
     reduction: int = eqx.field(static=True, default=1)
     average: bool = eqx.field(static=True, default=False)
     learning_decay: ArrayLike = 0.76
-    tol: ArrayLike = 0.2
-    max_steps: ArrayLike = 20
+    tol: ArrayLike = 0.3
+    max_steps: ArrayLike = 40
 
     def __check_init__(self) -> None:
         if self.n_components < 1:

@@ -125,15 +125,16 @@ def _weighted(_: None, block: Design, w: Array, values: Array) -> Array:
 def reseeded(model: MatrixFactorization, state: State, rows: Array, w: Array, key: Array) -> State:
     """Samples in the place of atoms that no code uses."""
     dead = state.idle > PATIENCE * model.n_components
-    energy = w * jnp.square(rows).sum(1)
 
     def replace(state: State) -> State:
+        energy = w * jnp.square(rows).sum(1)
+        gone = dead & (energy.max() > 0)
         # without replacement, by their energies (Efraimidis and Spirakis, 2006)
         lot = jnp.log(jax.random.uniform(key, w.shape, w.dtype, jnp.finfo(w.dtype).tiny)) / energy
         chosen = lax.top_k(lot, min(len(w), len(dead)))[1]
-        fresh = unit(model, rows[chosen[(jnp.cumsum(dead) - 1) % len(chosen)]])
-        atoms = jnp.where(dead[:, None], fresh, state.dictionary)
-        alive = ~dead
+        fresh = unit(model, rows[chosen[(jnp.cumsum(gone) - 1) % len(chosen)]])
+        atoms = jnp.where(gone[:, None], fresh, state.dictionary)
+        alive = ~gone
         slack = None if state.slack is None else model.ball.radius - model.ball.norm(atoms)
         return eqx.tree_at(
             lambda s: (s.dictionary, s.gram, s.first, s.second, s.slack, s.idle, s.n_reseeded),
@@ -145,12 +146,12 @@ def reseeded(model: MatrixFactorization, state: State, rows: Array, w: Array, ke
                 jnp.where(alive[:, None] & alive[None], state.second, 0),
                 slack,
                 jnp.where(alive, state.idle, 0),
-                state.n_reseeded + dead.sum().astype(jnp.int32),
+                state.n_reseeded + gone.sum().astype(jnp.int32),
             ),
             is_leaf=lambda leaf: leaf is None,
         )
 
-    return lax.cond(dead.any() & (energy.max() > 0), replace, lambda state: state, state)
+    return lax.cond(dead.any(), replace, lambda state: state, state)
 
 
 def updated(model: MatrixFactorization, state: State, window: Window | None) -> State:

@@ -169,7 +169,7 @@ def encode(
     X: ArrayLike,
     *,
     tol: ArrayLike = 1e-4,
-    max_steps: ArrayLike = 100,
+    max_steps: ArrayLike = 200,
 ) -> Codes:
     """Codes of samples on a dictionary.
 
@@ -182,7 +182,7 @@ def encode(
     tol : float
         Largest duality gap of a sample, in units of ``½ ‖x‖²``.
     max_steps : int
-        Steps of ten iterations.
+        Steps of five iterations.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def objective(
     """
     X, dictionary = _floating(X), _floating(dictionary)
     w = jnp.ones(len(X), X.dtype) if sample_weight is None else jnp.asarray(sample_weight, X.dtype)
-    codes = encode_correlations(correlate(dictionary, X, w), model.penalty, Budget(tol, 100)).codes
+    codes = encode_correlations(correlate(dictionary, X, w), model.penalty, Budget(tol, 200)).codes
     values = 0.5 * jnp.square(X - decode(dictionary, codes)).sum(1) + jax.vmap(model.penalty.value)(codes)
     return w @ values / w.sum()
 
