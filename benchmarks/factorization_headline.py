@@ -79,9 +79,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--talk", type=int, nargs=2, default=(8192, 512), help="samples of the slice, and of a batch")
     parser.add_argument("--transpose", type=int, nargs=2, default=(512, 256))
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     given = parser.parse_args()
-    rows, measured = [], []
-    for name, (n_all, p) in SHAPES.items():
+    for name in given.shapes:
+        rows, measured, (n_all, p) = [], [], SHAPES[name]
         n, batch = getattr(given, name)
         shape = f"{n_all} × {p}"
         rates = {"making rows alone": making(n, p, batch)}
@@ -96,14 +97,14 @@ def main() -> None:
             print(*rows[-1], flush=True)
         measured.append({"shape": [n_all, p], "slice": n, "batch": batch, "rates": rates, "peak": peak()})
         about = (
-            f"`python -m benchmarks.factorization_headline`: rank {RANK} and noise, made from a seed; k={K}, ridge codes. Slices of "
-            f"{given.talk[0]} and {given.transpose[0]} samples in batches of {given.talk[1]} and {given.transpose[1]}; epochs are extrapolated. "
+            f"`python -m benchmarks.factorization_headline`: rank {RANK} and noise, made from a seed; k={K}, ridge codes. A slice of "
+            f"{n} samples in batches of {batch}; epochs are extrapolated. "
             f"Peak of resident memory {peak() / 1e9:.1f} GB."
         )
         columns = ["samples × features", "what", "samples a second", "an epoch, extrapolated"]
         tables.keep(
-            "factorization_headline",
-            "The matrix of the talk: a slice, and what it says of the whole",
+            f"factorization_headline_{name}",
+            f"The matrix of the talk ({shape}): a slice, and what it says of the whole",
             about,
             columns,
             rows,

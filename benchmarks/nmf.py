@@ -82,8 +82,16 @@ def race(X: np.ndarray, make, k: int, budget: int) -> dict:
             seconds[0].append(_timed(theirs(budget), X)[0])
     least = [min(s) for s in seconds]
     return {
-        "peer": {"iterations": peer[1].n_iter_, "error": float(peer[1].reconstruction_err_ / norm), "seconds": least[0]},
-        "ours": {"iterations": model[1].n_iter_, "error": float(model[1].reconstruction_err_ / norm), "seconds": least[1]},
+        "peer": {
+            "iterations": peer[1].n_iter_,
+            "error": float(peer[1].reconstruction_err_ / norm),
+            "seconds": least[0],
+        },
+        "ours": {
+            "iterations": model[1].n_iter_,
+            "error": float(model[1].reconstruction_err_ / norm),
+            "seconds": least[1],
+        },
         "ratio": least[0] / least[1] if reached else np.nan,
     }
 
