@@ -150,7 +150,7 @@ class CodeADMM(Solver):
         if seen.atoms is None:
             factor = cholesky.solve(_shifted(seen.gram, rho), jnp.eye(len(seen.gram), dtype=params.dtype))
         else:  # (G + ρ)⁻¹ = (1 − F Fᵀ) / ρ, with F Fᵀ = D (Dᵀ D + ρ)⁻¹ Dᵀ
-            lower = _shifted(jnp.matmul(seen.atoms.T, seen.atoms, precision=HIGHEST), rho)
+            lower = _shifted(jnp.einsum("kp,kq->pq", seen.atoms, seen.atoms, precision=HIGHEST), rho)
             factor = lax.linalg.triangular_solve(lower, seen.atoms, left_side=False, lower=True, transpose_a=True)
         start = _regression(seen, factor, rho, seen.correlations)
         infinite = jnp.asarray(jnp.inf, params.dtype)
