@@ -77,7 +77,7 @@ class DictionaryLearning(SparseCoding):
     ----------
     components_ : ndarray of shape (n_components, n_features)
         Atoms.
-    error_ : ndarray of shape (n_iter_,)
+    error_ : ndarray of shape (n_steps,)
         Cost after each step.
     n_iter_ : int
     n_reseeded_ : int

@@ -150,7 +150,7 @@ class SparsePCA(_SparsePCA):
     ----------
     components_ : ndarray of shape (n_components, n_features)
         Of norm one, the largest entry of each positive.
-    error_ : ndarray of shape (n_iter_,)
+    error_ : ndarray of shape (n_steps,)
         Cost after each step.
     n_components_, n_iter_ : int
     n_reseeded_ : int

@@ -27,7 +27,7 @@ class OnlineNMF(eqx.Module):
 
     Parameters
     ----------
-    model : NMF
+    model : jaxlearn.models.nmf.NMF
         What to find. Its `tol` is that of the codes of a batch where they are solved for, its `max_steps` the most passes or
         updates.
     memory : float
