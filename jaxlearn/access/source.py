@@ -96,8 +96,8 @@ def read_exactly(file: int, out: np.ndarray, at: int, *, stay: bool = True) -> N
 def may_stay(n_bytes: int) -> bool:
     """Whether the system's cache is likely to hold so much from one pass to the next.
 
-    If not, what has been read is best dropped at once. A cache that is full of it makes room page by page, which takes a
-    processor several times as long as the reading, and takes from others what they would have used again.
+    If not, what has been read is best dropped at once: the next pass would find little of it, and to keep it costs a
+    processor more than to read it, and others what they would have used again.
     """
     if not hasattr(os, "posix_fadvise"):  # nothing can be dropped
         return True

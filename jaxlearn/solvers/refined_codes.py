@@ -84,7 +84,7 @@ class RefinedCodes(Solver):
 
     *Reads the data by* nothing: Gram matrix and correlations are in memory.
 
-    *Cost per step* 100 n k² flops, and one factor of G at the start.
+    *Cost per step* 90 n k² flops, and one factor of G at the start.
 
     *Stops when* the duality gap, in units of ``½ ‖x‖²``, is at most ``tol``: of the samples together, or, for
     `every_row`, of each.

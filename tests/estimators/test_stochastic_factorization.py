@@ -148,9 +148,8 @@ def test_what_a_callback_is_told():
     told.clear()
     options = OPTIONS | {"max_iter": 1, "reduction": 3}
     model = StochasticFactorization(K, callback=lambda at: told.append(at.components), **options).fit(rows())
-    np.testing.assert_array_equal(
-        told[-1], model.components_
-    )  # in the order of the features, though it works in another
+    # in the order of the features, though it works in another
+    np.testing.assert_array_equal(told[-1], model.components_)
 
 
 def test_stops_and_says_so():
