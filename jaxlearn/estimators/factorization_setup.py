@@ -22,8 +22,11 @@ from .factorization_fit import Checkpointing, Learner
 
 __all__ = ["first_state", "learner_of", "model_of", "penalty_of"]
 
-# Rows that are held out, unless asked for: a tenth of the data, at most so many.
+# Rows that are held out, unless asked for: a tenth of the data, at most so many, and no more than so many bytes hold in single
+# precision or a few: they are read one by one before anything is learnt, and stay in memory.
 HELD_OUT = 1000
+HELD_OUT_BYTES = 1 << 26
+HELD_OUT_ANYWAY = 64
 # Parameters that do not change what a fit computes, but how far it goes and what it leaves behind.
 BESIDE = {"max_iter", "checkpoint", "every", "resume", "callback", "transform_tol"}
 
@@ -127,7 +130,9 @@ def _held_out(estimator: Any, X: Any) -> int:
     n_samples = X.reader.n_samples if isinstance(X, Streamed) else len(X)
     if n_samples is None:
         n_samples = len(X.reader.source.head(2 * HELD_OUT)) * 5  # half of the first block at most
-    wanted = min(HELD_OUT, max(n_samples // 10, 1)) if estimator.n_validation is None else estimator.n_validation
+    n_features = X.n_features if isinstance(X, Streamed) else X.shape[1]
+    most = min(HELD_OUT, max(HELD_OUT_BYTES // (4 * n_features), HELD_OUT_ANYWAY))
+    wanted = min(most, max(n_samples // 10, 1)) if estimator.n_validation is None else estimator.n_validation
     if wanted >= n_samples:
         raise ValueError(
             f"Found array with {n_samples} sample(s) while a minimum of {wanted + 1} is required: {wanted} are held out."

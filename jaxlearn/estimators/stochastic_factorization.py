@@ -82,7 +82,7 @@ class StochasticFactorization(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     dict_init : array-like of shape (n_components, n_features), optional
         By default rows of the data.
     n_validation : int, optional
-        Rows that are held out; a tenth of the data by default, at most 1000.
+        Rows that are held out; by default a tenth of the data, at most 1000, and at most 64 MB of them or 64 rows.
     code_tol : float, default=0.3
         Duality gap of the codes of a batch, in units of their objective.
     transform_tol : float, default=1e-4

@@ -126,7 +126,7 @@ def reseeded(model: MatrixFactorization, state: State, rows: Array, w: Array, ke
     """Samples in the place of atoms that no code uses."""
     dead = state.idle > PATIENCE * model.n_components
 
-    def replace(state: State) -> State:
+    def replace(_: Array, state: State) -> State:
         energy = w * jnp.square(rows).sum(1)
         gone = dead & (energy.max() > 0)
         # without replacement, by their energies (Efraimidis and Spirakis, 2006)
@@ -151,7 +151,8 @@ def reseeded(model: MatrixFactorization, state: State, rows: Array, w: Array, ke
             is_leaf=lambda leaf: leaf is None,
         )
 
-    return lax.cond(dead.any(), replace, lambda state: state, state)
+    # a loop of no or one step changes the state in place; a branch that leaves it alone would copy it
+    return lax.fori_loop(0, dead.any().astype(jnp.int32), replace, state)
 
 
 def updated(model: MatrixFactorization, state: State, window: Window | None) -> State:

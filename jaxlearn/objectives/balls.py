@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 
 __all__ = ["Ball", "ElasticNetBall", "L2Ball"]
 
-# Supports that a projection tries; each is that of the root for the one before.
-SUPPORTS = 10
+# Supports that a projection tries, each that of the root for the one before; as many again where they still change.
+SUPPORTS = 5
 
 
 class Ball(eqx.Module):
@@ -98,7 +98,11 @@ class ElasticNetBall(Ball):
             root = jnp.sqrt(jnp.maximum(jnp.square(b) - 4 * a * c, 0))
             return jnp.maximum(2 * c / jnp.maximum(root - b, jnp.finfo(atoms.dtype).tiny), 0)
 
-        multiplier = lax.fori_loop(0, SUPPORTS, step, jnp.maximum(least, 0))
+        before = lax.fori_loop(0, SUPPORTS - 1, step, jnp.maximum(least, 0))
+        multiplier = step(jnp.int32(0), before)
+        # supports only shrink, and the multiplier grows until it is the root: most often it has not moved by now
+        moved = (multiplier > before * (1 + 4 * jnp.finfo(atoms.dtype).eps)).any()
+        multiplier = lax.cond(moved, lambda m: lax.fori_loop(0, SUPPORTS, step, m), lambda m: m, multiplier)
         left = jnp.maximum(size - multiplier[:, None] * ratio, 0) / (1 + rest * multiplier)[:, None]
         # a search that ended early ends inside all the same
         left = left * self.scale(self.norm(left), budget)[:, None]

@@ -19,16 +19,14 @@ from jaxlearn.objectives.balls import Ball, L2Ball
 __all__ = ["by_blocks", "by_gram", "sweep"]
 
 HIGHEST = lax.Precision.HIGHEST
-# Atoms whose residuals are formed by one product; between them the updates are of rank one.
+# Atoms that share one product with all others; more would leave the processor's cache.
 BLOCK = 16
-# Features for each atom from which on the Gram form is faster (k = 50 to 256, two cores): below, its k steps are the work.
-GRAM_FROM = 256
 
 
 def sweep(
     atoms: Array, first: Array, second: Array, ball: Ball, *, gram: Array, budget: Array | None = None
 ) -> tuple[Array, Array]:
-    """The dictionary after one sweep, in the form that suits its shape.
+    """The dictionary after one sweep, in the form that suits the ball and the device.
 
     Parameters
     ----------
@@ -54,13 +52,19 @@ def sweep(
     ----------
     Mairal, Bach, Ponce, Sapiro, "Online learning for matrix factorization and sparse coding", JMLR 2010.
     """
-    n_atoms, n_features = atoms.shape
-    euclidean = isinstance(ball, L2Ball) and not ball.positive
-    budget = jnp.full(n_atoms, ball.radius, atoms.dtype) if budget is None else budget
-    if euclidean and n_features >= GRAM_FROM * n_atoms:
+    budget = jnp.full(len(atoms), ball.radius, atoms.dtype) if budget is None else budget
+
+    def blocks(atoms: Array, gram: Array) -> tuple[Array, Array]:
+        atoms = by_blocks(atoms, first, second, ball, budget)
+        return atoms, jnp.matmul(atoms, atoms.T, precision=HIGHEST)
+
+    def by_products(atoms: Array, gram: Array) -> tuple[Array, Array]:
         return by_gram(atoms, first, second, ball, gram=gram, budget=budget)
-    atoms = by_blocks(atoms, first, second, ball, budget)
-    return atoms, jnp.matmul(atoms, atoms.T, precision=HIGHEST)
+
+    if not isinstance(ball, L2Ball) or ball.positive:
+        return blocks(atoms, gram)
+    # twice the flops, and k steps on short vectors instead of k passes over 16 atoms: no CPU gains from that
+    return lax.platform_dependent(atoms, gram, cpu=blocks, default=by_products)
 
 
 def by_gram(
@@ -93,7 +97,7 @@ def by_gram(
 
 
 def by_blocks(atoms: Array, first: Array, second: Array, ball: Ball, budget: Array) -> Array:
-    """The sweep for any ball: residuals of 16 atoms by one product, corrected inside of the block as its atoms change."""
+    """The sweep for any ball: what 16 atoms leave to the others is one product, then each of them is one with these 16."""
     k = len(atoms)
 
     def block(start: Array | int, atoms: Array, size: int) -> Array:
@@ -101,19 +105,19 @@ def by_blocks(atoms: Array, first: Array, second: Array, ball: Ball, budget: Arr
             lax.dynamic_slice_in_dim(a, start, size) for a in (atoms, first, second, budget)
         )
         inner = lax.dynamic_slice_in_dim(weights, start, size, axis=1)
-        residual = targets - jnp.matmul(weights, atoms, precision=HIGHEST)
+        outer = lax.dynamic_update_slice_in_dim(weights, jnp.zeros_like(inner), start, 1)
+        left = targets - jnp.matmul(outer, atoms, precision=HIGHEST)
 
-        def step(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            rows, residual = carry
-            c, d, r = (lax.dynamic_slice_in_dim(a, j, 1) for a in (inner, rows, residual))
+        def step(j: Array, rows: Array) -> Array:
+            c, d, r = (lax.dynamic_slice_in_dim(a, j, 1) for a in (inner, rows, left))
             c_jj = lax.dynamic_slice_in_dim(c[0], j, 1)
             used = c_jj > 0
-            free = d + r / jnp.where(used, c_jj, 1)[:, None]
+            residual = r - jnp.matmul(c, rows, precision=HIGHEST)
+            free = d + residual / jnp.where(used, c_jj, 1)[:, None]
             new = jnp.where(used[:, None], ball.project(free, lax.dynamic_slice_in_dim(limits, j, 1)), d)
-            residual = residual - lax.dynamic_slice_in_dim(inner, j, 1, axis=1) * (new - d)
-            return lax.dynamic_update_slice_in_dim(rows, new, j, 0), residual
+            return lax.dynamic_update_slice_in_dim(rows, new, j, 0)
 
-        rows, _ = lax.fori_loop(0, size, step, (rows, residual))
+        rows = lax.fori_loop(0, size, step, rows)
         return lax.dynamic_update_slice_in_dim(atoms, rows, start, 0)
 
     n_blocks, rest = divmod(k, BLOCK)

@@ -69,7 +69,7 @@ def test_equals_the_textbook(form, ball, dtype):
 
 @pytest.mark.parametrize("p", [30, 600])
 def test_lowers_the_surrogate(p):
-    """The sweep is exact over each atom, so it may not raise ½ tr(C D Dᵀ) − tr(B Dᵀ), in the form chosen for either shape."""
+    """The sweep is exact over each atom, so it may not raise ½ tr(C D Dᵀ) − tr(B Dᵀ)."""
     rng = np.random.default_rng(0)
     D = rng.standard_normal((2, p), np.float32)
     D /= np.linalg.norm(D, axis=1, keepdims=True)
