@@ -5,8 +5,14 @@ from .estimators.lasso_cv import ElasticNetCV, LassoCV
 from .estimators.lasso_path import enet_path, lasso_path
 from .estimators.linear import LinearRegression
 from .estimators.logistic import LogisticRegression
+from .estimators.online_newton_classifier import OnlineNewtonClassifier
+from .estimators.online_newton_regressor import OnlineNewtonRegressor
+from .estimators.perceptron import PassiveAggressiveClassifier, PassiveAggressiveRegressor, Perceptron
 from .estimators.ridge import Ridge, RidgeClassifier
 from .estimators.ridge_cv import RidgeCV
+from .estimators.sgd_classifier import SGDClassifier
+from .estimators.sgd_one_class import SGDOneClassSVM
+from .estimators.sgd_regressor import SGDRegressor
 
 __all__ = [
     "ElasticNet",
@@ -15,9 +21,17 @@ __all__ = [
     "LassoCV",
     "LinearRegression",
     "LogisticRegression",
+    "OnlineNewtonClassifier",
+    "OnlineNewtonRegressor",
+    "PassiveAggressiveClassifier",
+    "PassiveAggressiveRegressor",
+    "Perceptron",
     "Ridge",
     "RidgeCV",
     "RidgeClassifier",
+    "SGDClassifier",
+    "SGDOneClassSVM",
+    "SGDRegressor",
     "enet_path",
     "lasso_path",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jax import lax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -28,6 +29,7 @@ __all__ = [
     "LinearClassifier",
     "LinearModel",
     "LinearRegressor",
+    "ProbabilisticClassifier",
     "compute",
     "number",
     "one_blas_thread",
@@ -244,3 +246,40 @@ class LinearClassifier(ClassifierMixin, LinearModel):
         """
         scores = np.asarray(self.decision_function(X))
         return self.classes_[(scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)]
+
+
+class ProbabilisticClassifier(LinearClassifier):
+    """A linear classifier whose scores are logits."""
+
+    def predict_proba(self, X):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, or jax.Array for a jax.Array, of shape (n_samples, n_classes)
+        """
+        return self._over_classes(X, scipy.special.softmax, jax.nn.softmax)
+
+    def predict_log_proba(self, X):
+        """Logarithms of the probabilities, finite where these underflow.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, or jax.Array for a jax.Array, of shape (n_samples, n_classes)
+        """
+        return self._over_classes(X, scipy.special.log_softmax, jax.nn.log_softmax)
+
+    def _over_classes(self, X: Any, on_host: Any, on_device: Any) -> Any:
+        f = self.decision_function(X)
+        if not isinstance(f, jax.Array):
+            return on_host(np.stack([np.zeros_like(f), f], axis=1) if f.ndim == 1 else f, axis=1)
+        with jax.enable_x64(f.dtype == np.float64):
+            return on_device(jnp.stack([jnp.zeros_like(f), f], axis=1) if f.ndim == 1 else f, axis=1)

@@ -6,10 +6,7 @@ import warnings
 from numbers import Integral, Real
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval
@@ -18,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2, Logistic, Multinomial, NoPenalty
 
-from .base import LinearClassifier, compute, number
+from .base import ProbabilisticClassifier, compute, number
 from .constraints import NON_NEGATIVE, ONE_OF, POSITIVE, SHARE
 from .inputs import Data, place, read
 from .programs import logistic
@@ -26,7 +23,7 @@ from .programs import logistic
 __all__ = ["LogisticRegression"]
 
 
-class LogisticRegression(LinearClassifier):
+class LogisticRegression(ProbabilisticClassifier):
     """Logistic regression, for two classes and multinomial, with an l2 penalty or none.
 
     *Minimises* ``C Σ s_i log_loss_i + ½ ‖w‖²``, s the sample weights times the class weights; the intercept is free.
@@ -247,36 +244,3 @@ class LogisticRegression(LinearClassifier):
             ConvergenceWarning,
             stacklevel=3,
         )
-
-    def predict_proba(self, X):
-        """Probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray, or jax.Array for a jax.Array, of shape (n_samples, n_classes)
-        """
-        return self._over_classes(X, scipy.special.softmax, jax.nn.softmax)
-
-    def predict_log_proba(self, X):
-        """Logarithms of the probabilities, finite where these underflow.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray, or jax.Array for a jax.Array, of shape (n_samples, n_classes)
-        """
-        return self._over_classes(X, scipy.special.log_softmax, jax.nn.log_softmax)
-
-    def _over_classes(self, X: Any, on_host: Any, on_device: Any) -> Any:
-        f = self.decision_function(X)
-        if not isinstance(f, jax.Array):
-            return on_host(np.stack([np.zeros_like(f), f], axis=1) if f.ndim == 1 else f, axis=1)
-        with jax.enable_x64(f.dtype == np.float64):
-            return on_device(jnp.stack([jnp.zeros_like(f), f], axis=1) if f.ndim == 1 else f, axis=1)

@@ -1,7 +1,7 @@
 """Losses, penalties and balls: the formulas that solvers minimise, and the sets that they stay in."""
 
 from .balls import Ball, ElasticNetBall, L2Ball
-from .losses import Logistic, Loss, Multinomial, Squared
+from .losses import Logistic, Loss, Multinomial, Poisson, Squared
 from .penalties import L1, L2, ElasticNet, NoPenalty, Penalty
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Multinomial",
     "NoPenalty",
     "Penalty",
+    "Poisson",
     "Squared",
 ]

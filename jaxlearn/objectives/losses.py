@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["Logistic", "Loss", "Multinomial", "Squared"]
+__all__ = ["Logistic", "Loss", "Multinomial", "Poisson", "Squared"]
 
 
 class Loss(eqx.Module):
@@ -123,3 +123,26 @@ class Multinomial(Loss):
 
     def inverse_link(self, f):
         return jax.nn.softmax(f, axis=-1)
+
+
+class Poisson(Loss):
+    """``exp(f) − y f`` for counts or rates y ≥ 0, with the logarithm as link; the deviance is twice this, up to terms in y."""
+
+    curvature_bound: ClassVar[float] = float("inf")
+
+    def value(self, y, f):
+        return jnp.exp(f) - y * f
+
+    def gradient(self, y, f):
+        return jnp.exp(f) - y
+
+    def hessian(self, y, f):
+        return jnp.exp(f)
+
+    def conjugate(self, y, u):
+        v = u + y
+        safe = jnp.maximum(v, 0)
+        return jnp.where(v >= 0, jax.scipy.special.xlogy(safe, safe) - safe, jnp.inf)
+
+    def inverse_link(self, f):
+        return jnp.exp(f)

@@ -37,6 +37,10 @@ class Penalty(eqx.Module):
         """Gradient of the quadratic part."""
         return self.strengths(coef)[1] * coef
 
+    def smooth_hessian(self, coef: Array) -> Array:
+        """Second derivative of the quadratic part: (p, p), or (p k, p k), target by target."""
+        return jnp.diag(self.strengths(coef)[1].T.ravel())
+
     def prox(self, v: Array, step_size: ArrayLike) -> Array:
         """``argmin_b ½ ‖b − v‖² + step_size Ω(b)``: soft thresholding, then shrinkage."""
         l1, l2 = self.strengths(v)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -62,7 +63,8 @@ class LBFGS(Descent):
             gram = problem.design.fold(_gram, None, problem.sample_weight)
             column = params if params.ndim == 1 else params[:, 0]
             l2 = problem.objective.penalty.strengths(column)[1]
-            lower = cholesky.factor(problem.objective.loss.curvature_bound * gram + jnp.diag(l2))
+            bound = problem.objective.loss.curvature_bound
+            lower = cholesky.factor((bound if math.isfinite(bound) else 1.0) * gram + jnp.diag(l2))
         pairs = jnp.zeros((self.history, *params.shape), params.dtype)
         one = jnp.ones((), params.dtype)
         return _Memory(pairs, pairs, jnp.zeros(self.history, params.dtype), one, jnp.int32(0), lower)

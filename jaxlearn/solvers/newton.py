@@ -13,7 +13,7 @@ from jaxlearn.objectives import Loss
 
 from .descent import Descent
 
-__all__ = ["NewtonCholesky", "hessian"]
+__all__ = ["NewtonCholesky", "hessian", "second_order"]
 
 
 class NewtonCholesky(Descent):
@@ -37,11 +37,10 @@ class NewtonCholesky(Descent):
     needs: ClassVar = frozenset({"fold"})
 
     def read(self, problem, query):
-        return problem.design.fold(_second_order, query, problem.y, problem.sample_weight)
+        return problem.design.fold(second_order, query, problem.y, problem.sample_weight)
 
     def direction(self, objective, point, accepted, curvature):
-        l2 = objective.penalty.strengths(accepted.coef)[1].T.ravel()
-        lower = cholesky.factor(curvature + jnp.diag(l2))
+        lower = cholesky.factor(curvature + objective.penalty.smooth_hessian(accepted.coef))
         flat = cholesky.solve(lower, accepted.gradient.T.ravel())
         return -flat.reshape(accepted.coef.T.shape).T, None
 
@@ -58,7 +57,8 @@ def hessian(loss: Loss, X: Any, y: Array, w: Array, f: Array) -> Array:
     return jnp.block([[upper[min(a, b), max(a, b)] for b in range(k)] for a in range(k)])
 
 
-def _second_order(query: tuple[Loss, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, Array]:
+def second_order(query: tuple[Loss, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, Array]:
+    """A lift: value, gradient and `hessian` of ``Σ ω_i loss(y_i, X_i b)`` at the query, a loss and b."""
     loss, coef = query
     f = X.matvec(coef)
     slope = loss.gradient(y, f)

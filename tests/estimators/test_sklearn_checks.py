@@ -27,9 +27,17 @@ from jaxlearn.linear_model import (
     LassoCV,
     LinearRegression,
     LogisticRegression,
+    OnlineNewtonClassifier,
+    OnlineNewtonRegressor,
+    PassiveAggressiveClassifier,
+    PassiveAggressiveRegressor,
+    Perceptron,
     Ridge,
     RidgeClassifier,
     RidgeCV,
+    SGDClassifier,
+    SGDOneClassSVM,
+    SGDRegressor,
 )
 from jaxlearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
@@ -55,6 +63,15 @@ SLOW = [
     MiniBatchDictionaryLearning(batch_size=10, max_iter=5),
     SparsePCA(max_iter=5),
     MiniBatchSparsePCA(max_iter=5, batch_size=10),
+    OnlineNewtonClassifier(),
+    OnlineNewtonRegressor(),
+    OnlineNewtonRegressor(loss="poisson"),
+    SGDClassifier(max_iter=5),
+    SGDRegressor(max_iter=5),
+    SGDOneClassSVM(max_iter=5),
+    Perceptron(max_iter=5),
+    PassiveAggressiveClassifier(max_iter=5),
+    PassiveAggressiveRegressor(max_iter=5),
 ]
 # A coder is given its atoms: of as many features as the data of a check have.
 ATOMS = PER_ESTIMATOR_CHECK_PARAMS[sklearn.decomposition.SparseCoder]

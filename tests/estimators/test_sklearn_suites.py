@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its decompositions, run on these; the list says which of them do not hold, and why."""
+"""scikit-learn's own tests of its estimators, run on these; the list says which of them do not hold, and why."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import sklearn.decomposition
+import sklearn.linear_model
 import sklearn.tests
 
 FIXTURES = """
@@ -47,6 +48,7 @@ OF_NMF = {
     "test_nmf_minibatchnmf_equivalence[2]": "of the squared error batches are learnt from by coordinate descent",
     "test_minibatch_nmf_partial_fit": "there both fits write to the H that is given: one array is compared with itself",
 }
+OF_SGD = {}
 SUITES = {
     "test_pca": (sklearn.decomposition, "decomposition", OF_PCA),
     "test_incremental_pca": (sklearn.decomposition, "decomposition", {}),
@@ -54,6 +56,9 @@ SUITES = {
     "test_sparse_pca": (sklearn.decomposition, "decomposition", OF_SPARSE_PCA),
     "test_dict_learning": (sklearn.decomposition, "decomposition", {}),
     "test_nmf": (sklearn.decomposition, "decomposition", OF_NMF),
+    "test_sgd": (sklearn.linear_model, "linear_model", OF_SGD),
+    "test_perceptron": (sklearn.linear_model, "linear_model", {}),
+    "test_passive_aggressive": (sklearn.linear_model, "linear_model", {}),
 }
 
 
@@ -67,6 +72,12 @@ def test_suite(name, tmp_path):
     # what is private stays scikit-learn's: the tests make references with it
     public = rf"^from sklearn\.{module} import (?!_)"
     text = re.sub(public, f"from jaxlearn.{module} import ", source.read_text(), flags=re.MULTILINE)
+    text = re.sub(
+        rf"^from sklearn import (.*)\b{module}, ",
+        rf"from jaxlearn import {module}\nfrom sklearn import \1",
+        text,
+        flags=re.MULTILINE,
+    )
     (tmp_path / f"{name}.py").write_text(text)
     (tmp_path / "conftest.py").write_text(FIXTURES + f"KNOWN = {known!r}\n" + PLUGIN)
     arguments = ["-q", "-W", "ignore", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from jaxlearn.objectives import Logistic, Multinomial, Squared
+from jaxlearn.objectives import Logistic, Multinomial, Poisson, Squared
+from jaxlearn.objectives.margins import (
+    EpsilonInsensitive,
+    Hinge,
+    Huber,
+    LogisticMargin,
+    ModifiedHuber,
+    SquaredEpsilonInsensitive,
+    SquaredHinge,
+)
 
-SCALAR = [(Squared(), [-2.0, 0.5, 3.0]), (Logistic(), [0.0, 1.0, 0.3])]
+SCALAR = [(Squared(), [-2.0, 0.5, 3.0]), (Logistic(), [0.0, 1.0, 0.3]), (Poisson(), [0.0, 1.0, 3.0])]
 
 
 @pytest.mark.parametrize(("loss", "targets"), SCALAR)
@@ -72,3 +81,20 @@ def test_inverse_links(dtype):
     np.testing.assert_allclose(Multinomial().inverse_link(f).sum(-1), 1, rtol=8 * np.finfo(dtype).eps)
     np.testing.assert_allclose(Logistic().inverse_link(f[0, :1]), 0.5)
     np.testing.assert_array_equal(Squared().inverse_link(f), f)
+    np.testing.assert_allclose(Poisson().inverse_link(f[0, :1]), 1)
+
+
+MARGINS = [Hinge(), Hinge(0.0), SquaredHinge(), ModifiedHuber(), LogisticMargin()]
+RESIDUALS = [Huber(0.5), EpsilonInsensitive(0.5), SquaredEpsilonInsensitive(0.5)]
+
+
+@pytest.mark.parametrize("loss", [*MARGINS, *RESIDUALS], ids=str)
+def test_slopes_of_margins_and_residuals(loss, x64):
+    """Of the value, where it has one; at a kink, one between those of both sides."""
+    f = jnp.linspace(-3.1, 3.2, 41)
+    for target in (-1.0, 1.0) if loss in MARGINS else (0.3, -2.0):
+        y = jnp.full_like(f, target)
+        step = 1e-6
+        slope = (loss.value(y, f + step) - loss.value(y, f - step)) / (2 * step)
+        np.testing.assert_allclose(loss.gradient(y, f), slope, atol=1e-5)
+        assert (loss.value(y, f) >= 0).all()

@@ -1,0 +1,373 @@
+"""Stochastic gradient descent, sample after sample or in small batches, for several targets at once.
+
+*Minimises* the mean of ``loss(y_i, x_i w + b)`` plus ``alpha (l1_ratio ‖w‖₁ + ½ (1 − l1_ratio) ‖w‖²)``.
+
+*Step* ``w ← (1 − η alpha (1 − l1_ratio)) w − η loss′ x`` for one sample, or the mean over a batch. An l1 part truncates: each
+coefficient is moved towards zero by what it still owes, and not beyond (Tsuruoka, Tsujii, Ananiadou, 2009).
+
+Coefficients are ``scale · direction``, so that their decay is one multiplication, and a row changes what it touches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from jaxlearn.objectives import Loss
+
+__all__ = ["Iterate", "Rule", "averaged", "begin", "coefficients", "curvature", "in_batches", "one_by_one"]
+
+HIGHEST = lax.Precision.HIGHEST
+# Slopes are clipped: one absurd sample shall not decide.
+STEEPEST = 1e12
+# Products that estimate the curvature of a batch.
+POWER_STEPS = 10
+
+
+class Rule(eqx.Module):
+    """How a step is made.
+
+    Parameters
+    ----------
+    loss : Loss
+    alpha, l1_ratio : float
+    eta0, power_t : float
+        Of the step size η: "constant" and "adaptive" eta0 (the latter is lowered from outside), "invscaling"
+        ``eta0 / t^power_t``, "optimal" ``1 / (alpha (t0 + t − 1))`` after Bottou; "pa1" and "pa2" are
+        passive-aggressive, with eta0 as C.
+    average_from : int
+        The first step whose iterate counts in the mean.
+    caution : float
+        Factor of η: less than one after a divergence.
+    intercept_decay : float
+        Factor of the intercept's steps.
+    schedule : str
+    l1, l2 : bool
+        Which parts the penalty has.
+    fit_intercept, one_class : bool
+        The latter: the intercept is one less the offset of a one-class machine.
+    average : bool
+        Keep the mean of the iterates.
+    """
+
+    loss: Loss
+    alpha: ArrayLike
+    l1_ratio: ArrayLike
+    eta0: ArrayLike
+    power_t: ArrayLike
+    average_from: ArrayLike = 1
+    intercept_decay: ArrayLike = 1.0
+    caution: ArrayLike = 1.0
+    schedule: str = eqx.field(static=True, default="optimal")
+    l1: bool = eqx.field(static=True, default=False)
+    l2: bool = eqx.field(static=True, default=True)
+    fit_intercept: bool = eqx.field(static=True, default=True)
+    one_class: bool = eqx.field(static=True, default=False)
+    average: bool = eqx.field(static=True, default=False)
+
+
+class Iterate(eqx.Module):
+    """Where the descent stands, for k targets.
+
+    Attributes
+    ----------
+    direction : (p, k)
+    scale : (k,)
+        The coefficients are their product.
+    intercept : (k,)
+    t : scalar
+        Number of the next step, from 1 on.
+    eta : (k,)
+        Step size of "constant" and "adaptive".
+    owed : (k,)
+        What l1 has asked of every coefficient so far.
+    paid : (p, k) or None
+        What each has been moved.
+    total : (k,)
+        Sum of the scales since averaging began.
+    lag : (p, k) or None
+        ``Σ w_t = total · direction + lag``.
+    mean_intercept : (k,)
+    """
+
+    direction: Array
+    scale: Array
+    intercept: Array
+    t: Array
+    eta: Array
+    owed: Array
+    paid: Array | None
+    total: Array
+    lag: Array | None
+    mean_intercept: Array
+
+
+def begin(rule: Rule, coef: Array, intercept: Array, t: ArrayLike = 1.0) -> Iterate:
+    """An iterate at `coef` (p, k) and `intercept` (k,), before step number `t`."""
+    k, dtype = coef.shape[1], coef.dtype
+    zeros = jnp.zeros(k, dtype)
+    return Iterate(
+        direction=coef,
+        scale=jnp.ones(k, dtype),
+        intercept=intercept,
+        t=jnp.asarray(t, dtype),
+        eta=jnp.broadcast_to(jnp.asarray(rule.eta0, dtype), (k,)),
+        owed=zeros,
+        paid=jnp.zeros_like(coef) if rule.l1 else None,
+        total=zeros,
+        lag=jnp.zeros_like(coef) if rule.average else None,
+        mean_intercept=zeros,
+    )
+
+
+def coefficients(it: Iterate) -> tuple[Array, Array]:
+    """The last iterate: (p, k) and (k,)."""
+    return it.scale[None] * it.direction, it.intercept
+
+
+def averaged(rule: Rule, it: Iterate) -> tuple[Array, Array]:
+    """The mean of the iterates since ``average_from``; the last one, where it has not been reached."""
+    count = it.t - jnp.asarray(rule.average_from, it.t.dtype)
+    assert it.lag is not None
+    sums = it.total[None] * it.direction + it.lag
+    last = coefficients(it)
+    mean = sums / jnp.maximum(count, 1)
+    return jnp.where(count > 0, mean, last[0]), jnp.where(count > 0, it.mean_intercept, last[1])
+
+
+def one_by_one(
+    rule: Rule, it: Iterate, data: tuple[Any, Array, Array], order: Array, count: Array
+) -> tuple[Iterate, Array]:
+    """Learn from single samples.
+
+    Parameters
+    ----------
+    rule : Rule
+    it : Iterate
+    data : (rows, y, weight)
+        Rows of access, dense or sparse; targets, and factors of the steps, (n, k).
+    order : (m,) of int32
+    count : int32 scalar
+        How many of `order` are learnt from.
+
+    Returns
+    -------
+    it : Iterate
+    objective : (k,)
+        Sum of loss and penalty, each sample's before its own step.
+    """
+    alpha, ratio = (jnp.asarray(v, it.scale.dtype) for v in (rule.alpha, rule.l1_ratio))
+    ratio = ratio if rule.l1 and rule.l2 else jnp.asarray(1.0 if rule.l1 else 0.0, it.scale.dtype)
+    decays = rule.l2 or rule.l1
+    rows, y, weight = data
+
+    def learn(n: Array, carry: tuple[Iterate, Array, Array]) -> tuple[Iterate, Array, Array]:
+        it, square, objective = carry
+        i = order[n]
+        target, factor = y[i], weight[i]
+        f = it.scale * rows.dot(i, it.direction)
+        eta, update, loss = _update(rule, it, (rows, i), target, f + it.intercept)
+        update = update * factor
+        objective = objective + loss
+        if rule.l2 and not rule.schedule.startswith("pa"):
+            objective = objective + alpha * (1 - ratio) * 0.5 * square
+        if rule.l1:
+            objective = objective + alpha * ratio * jnp.abs(it.scale[None] * it.direction).sum(0)
+        if rule.one_class:
+            objective = objective + it.intercept * alpha
+        shrink = jnp.maximum(1 - (1 - ratio) * eta * alpha, 0) if decays else jnp.ones_like(eta)
+        it = _with_scale(it, shrink)
+        square = jnp.square(shrink) * square + 2 * update * shrink * f + jnp.square(update) * rows.square(i)
+        step = update / it.scale
+        direction = rows.add(i, it.direction, step)
+        intercept = it.intercept
+        if rule.fit_intercept:
+            extra = eta * alpha if rule.one_class else 0
+            intercept = intercept + (update - extra) * rule.intercept_decay
+        lag = rows.add(i, it.lag, -it.total * step) if rule.average else it.lag
+        owed, paid = it.owed, it.paid
+        if rule.l1:
+            owed = owed + ratio * eta * alpha
+            change = _truncation(it.scale, owed, it.total)
+            if rule.average:
+                direction, paid, lag = rows.touched(i, change, (direction, paid, lag))
+            else:
+                direction, paid = rows.touched(i, change, (direction, paid))
+            square = jnp.square(it.scale) * jnp.square(direction).sum(0) if rule.l2 else square
+        total, mean_intercept = it.total, it.mean_intercept
+        if rule.average:
+            begun = it.t >= rule.average_from
+            total = total + jnp.where(begun, it.scale, 0)
+            each = jnp.maximum(it.t - rule.average_from + 1, 1)
+            mean_intercept = mean_intercept + jnp.where(begun, (intercept - mean_intercept) / each, 0)
+        it = Iterate(direction, it.scale, intercept, it.t + 1, it.eta, owed, paid, total, lag, mean_intercept)
+        return it, square, objective
+
+    square = jnp.square(coefficients(it)[0]).sum(0)
+    it, _, objective = lax.fori_loop(0, count, learn, (it, square, jnp.zeros_like(square)))
+    return it, objective
+
+
+def _update(rule: Rule, it: Iterate, row: tuple[Any, Array], y: Array, f: Array) -> tuple[Array, Array, Array]:
+    """Step size, what the row is multiplied by, and loss, (k,) each."""
+    loss = rule.loss.value(y, f)
+    if rule.schedule in ("pa1", "pa2"):
+        rows, i = row
+        square = rows.square(i)
+        if rule.schedule == "pa1":
+            size = jnp.where(square > 0, jnp.minimum(rule.eta0, loss / jnp.where(square > 0, square, 1)), 0)
+        else:
+            size = loss / (square + 0.5 / rule.eta0)
+        side = y if _is_margin(rule) else jnp.where(y - f < 0, -1, 1)
+        return it.eta, size * side, loss
+    eta = _eta(rule, it)
+    return eta, -eta * jnp.clip(rule.loss.gradient(y, f), -STEEPEST, STEEPEST), loss
+
+
+def _is_margin(rule: Rule) -> bool:
+    return hasattr(rule.loss, "threshold")
+
+
+def _eta(rule: Rule, it: Iterate) -> Array:
+    if rule.schedule == "optimal":
+        alpha = jnp.asarray(rule.alpha, it.scale.dtype)
+        typical = jnp.sqrt(1 / jnp.sqrt(alpha))
+        first = typical / jnp.maximum(1, rule.loss.gradient(jnp.ones_like(alpha), -typical))
+        eta = jnp.broadcast_to(1 / (alpha * (1 / (first * alpha) + it.t - 1)), it.scale.shape)
+    elif rule.schedule == "invscaling":
+        eta = jnp.broadcast_to(rule.eta0 / it.t**rule.power_t, it.scale.shape)
+    else:
+        eta = it.eta
+    return jnp.asarray(rule.caution, eta.dtype) * eta
+
+
+def _with_scale(it: Iterate, shrink: Array) -> Iterate:
+    """The scale times `shrink`; where that comes near to nothing, it is made one again."""
+    scale = it.scale * shrink
+    small = (scale < 1e-6).any()
+
+    def absorb(_: Array, arrays: tuple[Array, Any, Array, Array]) -> tuple[Array, Any, Array, Array]:
+        direction, lag, scale, total = arrays
+        moved = scale[None] * direction
+        # Σ w = total · direction + lag must stay what it was
+        lag = None if lag is None else lag + total[None] * (direction - moved)
+        return moved, lag, jnp.ones_like(scale), total
+
+    # a loop of no or one step works in place
+    direction, lag, scale, total = lax.fori_loop(
+        0, small.astype(jnp.int32), absorb, (it.direction, it.lag, scale, it.total)
+    )
+    return eqx.tree_at(
+        lambda s: (s.direction, s.lag, s.scale, s.total),
+        it,
+        (direction, lag, scale, total),
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
+def _truncation(scale: Array, owed: Array, total: Array) -> Any:
+    def change(w: Array, paid: Array, *lag: Array) -> tuple[Array, ...]:
+        positive = jnp.maximum(w - (owed[None] + paid) / scale[None], 0)
+        negative = jnp.minimum(w + (owed[None] - paid) / scale[None], 0)
+        moved = jnp.where(w > 0, positive, jnp.where(w < 0, negative, w))
+        # Σ w = total · direction + lag speaks of iterates that are past
+        return moved, paid + scale[None] * (moved - w), *(part - total[None] * (moved - w) for part in lag)
+
+    return change
+
+
+def in_batches(
+    rule: Rule,
+    it: Iterate,
+    rows: tuple[Array, Array, Array],
+    order: Array,
+    count: Array,
+    *,
+    batch_size: int,
+    steepest: Array,
+) -> tuple[Iterate, Array]:
+    """Learn from batches: the mean gradient, and a step size of at most ``1 / steepest``.
+
+    Parameters
+    ----------
+    rule : Rule
+        Not passive-aggressive, nor of one class.
+    it : Iterate
+    rows : (X, y, weight)
+        (n, p), (n, k) and (n, k).
+    order : (m,) of int32
+        −1 is a row that is not there.
+    count : int32 scalar
+        How many batches of `order` are learnt from; each has a row.
+    batch_size : int
+    steepest : scalar
+        An estimate of the largest curvature, by `curvature`.
+
+    Returns
+    -------
+    it : Iterate
+    objective : (k,)
+        Sum of loss and penalty over the rows.
+    """
+    alpha, ratio = (jnp.asarray(v, it.scale.dtype) for v in (rule.alpha, rule.l1_ratio))
+    ratio = ratio if rule.l1 and rule.l2 else jnp.asarray(1.0 if rule.l1 else 0.0, it.scale.dtype)
+    alpha = alpha if rule.l1 or rule.l2 else jnp.zeros_like(alpha)
+    X, y, weight = rows
+
+    def learn(n: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        coef, intercept, t, sums, mean_intercept, objective = carry
+        chosen = lax.dynamic_slice_in_dim(order, n * batch_size, batch_size)
+        there = chosen >= 0
+        chosen = jnp.maximum(chosen, 0)
+        batch, target, factor = X[chosen], y[chosen], weight[chosen] * there[:, None]
+        f = jnp.matmul(batch, coef, precision=HIGHEST) + intercept[None]
+        slope = factor * jnp.clip(rule.loss.gradient(target, f), -STEEPEST, STEEPEST) / there.sum()
+        eta = jnp.minimum(_eta(rule, eqx.tree_at(lambda s: s.t, it, t)), 1 / steepest)
+        penalty = alpha * (0.5 * (1 - ratio) * jnp.square(coef).sum(0) + ratio * jnp.abs(coef).sum(0))
+        objective = objective + (rule.loss.value(target, f) * there[:, None]).sum(0) + there.sum() * penalty
+        coef = (1 - (1 - ratio) * eta * alpha)[None] * coef - eta[None] * jnp.einsum(
+            "np,nk->pk", batch, slope, precision=HIGHEST
+        )
+        if rule.l1:
+            coef = jnp.sign(coef) * jnp.maximum(jnp.abs(coef) - (ratio * eta * alpha)[None], 0)
+        if rule.fit_intercept:
+            intercept = intercept - eta * slope.sum(0)
+        begun = t >= rule.average_from
+        if rule.average:
+            sums = sums + jnp.where(begun, coef, 0)
+            each = jnp.maximum(t - rule.average_from + 1, 1)
+            mean_intercept = mean_intercept + jnp.where(begun, (intercept - mean_intercept) / each, 0)
+        return coef, intercept, t + 1, sums, mean_intercept, objective
+
+    # the sum of all iterates so far is what `averaged` divides
+    sums = jnp.zeros(()) if it.lag is None else it.total[None] * it.direction + it.lag
+    start = coefficients(it)[0], it.intercept, it.t, sums, it.mean_intercept, jnp.zeros_like(it.intercept)
+    coef, intercept, t, sums, mean_intercept, objective = lax.fori_loop(0, count, learn, start)
+    zero = jnp.zeros_like(it.total)
+    lag = sums if rule.average else None
+    return Iterate(
+        coef, jnp.ones_like(it.scale), intercept, t, it.eta, it.owed, it.paid, zero, lag, mean_intercept
+    ), objective
+
+
+def curvature(rule: Rule, X: Array, batch_size: int) -> Array:
+    """What the mean loss of a batch curves by at most, expected: ``L + L_max / b`` (Gower et al., ICML 2019), from some rows X.
+
+    L is the largest curvature of the mean over X, L_max that of a single row; an intercept counts as a column of ones.
+    """
+    ones = jnp.ones((len(X), 1), X.dtype) if rule.fit_intercept else jnp.zeros((len(X), 0), X.dtype)
+    rows = jnp.concatenate([X, ones], axis=1)
+
+    def step(_: Array, v: Array) -> Array:
+        product = jnp.matmul(jnp.matmul(rows, v, precision=HIGHEST), rows, precision=HIGHEST)
+        return product / jnp.maximum(jnp.linalg.norm(product), jnp.finfo(X.dtype).tiny)
+
+    v = step(jnp.int32(0), jnp.abs(rows).sum(0))
+    v = lax.fori_loop(0, POWER_STEPS, step, v)
+    largest = jnp.square(jnp.matmul(rows, v, precision=HIGHEST)).sum() / len(X)
+    single = jnp.square(rows).sum(1).max()
+    return rule.loss.curvature_bound * (largest + single / batch_size) + jnp.asarray(rule.alpha, X.dtype)
