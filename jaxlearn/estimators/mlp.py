@@ -1,0 +1,301 @@
+"""What multi-layer perceptrons share: first weights, optimisers, and training."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+import scipy.sparse
+from jax.flatten_util import ravel_pytree
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, Options
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from jaxlearn.models import network
+
+from .constraints import COUNT, NON_NEGATIVE, ONE_OF, POSITIVE, SHARE
+from .inputs import FLOATS
+from .network_training import Rows, Stopping, epoch_order, outputs, train_epoch, warn_of_the_last_epoch
+
+__all__ = ["Perceptrons"]
+
+STOCHASTIC = "sgd", "adam"
+
+
+class Perceptrons(BaseEstimator):
+    """A multi-layer perceptron that is trained."""
+
+    _parameter_constraints: dict = {
+        "hidden_layer_sizes": ["array-like", COUNT],
+        "activation": [ONE_OF("identity", "logistic", "tanh", "relu")],
+        "solver": [ONE_OF("lbfgs", *STOCHASTIC), optax.GradientTransformation],
+        "alpha": [NON_NEGATIVE],
+        "batch_size": [ONE_OF("auto"), COUNT],
+        "learning_rate": [ONE_OF("constant", "invscaling", "adaptive")],
+        "learning_rate_init": [POSITIVE],
+        "power_t": [NON_NEGATIVE],
+        "max_iter": [COUNT],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [NON_NEGATIVE],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [SHARE],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [POSITIVE],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [COUNT],
+    }
+
+    hidden_layer_sizes: Any
+    activation: str
+    solver: Any
+    alpha: Any
+    batch_size: Any
+    learning_rate: str
+    learning_rate_init: Any
+    power_t: Any
+    max_iter: int
+    shuffle: bool
+    random_state: Any
+    tol: Any
+    warm_start: bool
+    momentum: Any
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: Any
+    beta_2: Any
+    epsilon: Any
+    n_iter_no_change: Any
+    max_fun: int
+    validation_scores_: Any
+    best_validation_score_: Any
+    best_loss_: Any
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _read(self, X: Any, y: Any, *, incremental: bool, numeric: bool) -> tuple[Any, Any]:
+        """Validated, in scikit-learn's words."""
+        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=numeric, dtype=FLOATS, reset=first
+        )
+        targets: Any = y
+        return X, column_or_1d(targets, warn=True) if targets.ndim == 2 and targets.shape[1] == 1 else targets
+
+    def _partly(self) -> bool:
+        if not self._stochastic:
+            raise AttributeError(
+                f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
+            )
+        return True
+
+    def _loss_name(self) -> str:
+        """Which of `network.LOSSES`."""
+        raise NotImplementedError
+
+    def _validation_score(self, f: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+        """Of outputs and targets, both (n, k)."""
+        raise NotImplementedError
+
+    def _stratify(self, y: np.ndarray) -> np.ndarray | None:
+        return None
+
+    @property
+    def _stochastic(self) -> bool:
+        return self.solver != "lbfgs"
+
+    def _train(self, X: Any, y: np.ndarray, weight: np.ndarray, *, incremental: bool) -> None:
+        """Learn from validated rows: X (n, p), dense or sparse, y (n, k), weight (n,)."""
+        dtype = np.dtype(X.dtype)
+        X = X.tocsr() if scipy.sparse.issparse(X) else X
+        y, rng = y.astype(dtype), check_random_state(self.random_state)
+        fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        self.n_outputs_ = y.shape[1]
+        if fresh:
+            self._begin(X.shape[1], dtype, rng)
+        elif self.coefs_[-1].shape[1] != y.shape[1]:
+            raise ValueError(f"y has {y.shape[1]} outputs, and the network {self.coefs_[-1].shape[1]}.")
+        with jax.enable_x64(dtype == np.float64):
+            module = network.MLP(
+                [jnp.asarray(c, dtype) for c in self.coefs_],
+                [jnp.asarray(b, dtype) for b in self.intercepts_],
+                self.activation,
+            )
+            if self._stochastic:
+                module = self._descend(module, Rows(X, y, weight.astype(dtype)), rng, incremental)
+            else:
+                module = self._quasi_newton(module, X, y, weight.astype(dtype))
+            self.coefs_ = [np.array(c) for c in module.coefs]
+            self.intercepts_ = [np.array(b) for b in module.intercepts]
+        if not all(np.isfinite(w).all() for w in (*self.coefs_, *self.intercepts_)):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed."
+            )
+
+    def _begin(self, n_features: int, dtype: np.dtype, rng: np.random.RandomState) -> None:
+        """Weights after Glorot and Bengio, in scikit-learn's order of draws."""
+        hidden = np.atleast_1d(self.hidden_layer_sizes).astype(int).tolist() if np.size(self.hidden_layer_sizes) else []
+        if any(size <= 0 for size in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        units = [n_features, *hidden, self.n_outputs_]
+        self.n_layers_, self.n_iter_, self.t_ = len(units), 0, 0
+        self.coefs_, self.intercepts_ = [], []
+        for fan_in, fan_out in pairwise(units):
+            bound = np.sqrt((2 if self.activation == "logistic" else 6) / (fan_in + fan_out))
+            self.coefs_.append(rng.uniform(-bound, bound, (fan_in, fan_out)).astype(dtype))
+            self.intercepts_.append(rng.uniform(-bound, bound, fan_out).astype(dtype))
+        for name in ("_state", "best_loss_", "loss_curve_"):
+            vars(self).pop(name, None)
+        if self._stochastic:
+            self.loss_curve_, self._rate, self._epochs = [], 1.0, 0
+            self._stopping = Stopping(self.tol, self.n_iter_no_change)
+            self.best_loss_ = None if self.early_stopping else np.inf
+            self.validation_scores_ = [] if self.early_stopping else None
+            self.best_validation_score_ = -np.inf if self.early_stopping else None
+
+    def _optimizer(self) -> optax.GradientTransformation:
+        if self.solver == "adam":
+            return _adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+        if self.solver == "sgd":
+            return _sgd(self.learning_rate_init, self.momentum, self.nesterovs_momentum)
+        return self.solver
+
+    def _descend(self, module: Any, rows: Rows, rng: Any, incremental: bool) -> Any:
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        held = None
+        if self.early_stopping:
+            train, test = train_test_split(
+                np.arange(rows.n), random_state=rng, test_size=self.validation_fraction, stratify=self._stratify(rows.y)
+            )
+            if len(test) < 2:
+                raise ValueError(
+                    "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+                )
+            held, rows = (Rows(rows.X[i], rows.y[i], rows.weight[i]) for i in (test, train))
+        n = rows.n
+        if self.batch_size != "auto" and self.batch_size > n:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                UserWarning,
+                stacklevel=4,
+            )
+        size = min(200, n) if self.batch_size == "auto" else min(self.batch_size, n)
+        optimizer, dtype = self._optimizer(), rows.y.dtype
+        options = {
+            "optimizer": optimizer,
+            "loss": network.LOSSES[self._loss_name()],
+            "batch_size": size,
+            "alpha": jnp.asarray(self.alpha, dtype),
+        }
+        state = getattr(self, "_state", None)
+        if state is None or not incremental:
+            state, self._rate = network.begin(module, optimizer), 1.0
+        if not incremental:
+            self.n_iter_, self._stopping.idle = 0, 0
+        drawn, best, placed = int(rng.randint(np.iinfo(np.int32).max)), module, rows.placed()
+        for i in range(1 if incremental else self.max_iter):
+            order = epoch_order(n, drawn, i, self.shuffle)
+            module, state, self.loss_ = train_epoch(module, state, placed, n, self._rate, order=order, **options)
+            self.n_iter_, self.t_ = self.n_iter_ + 1, self.t_ + n
+            self.loss_curve_.append(self.loss_)
+            cost = self.loss_
+            if held is not None:
+                self.validation_scores_.append(self._validation_score(outputs(module, held.X), held.y, held.weight))
+                cost = -self.validation_scores_[-1]
+            if self._stopping.better(cost):
+                best = module
+                if held is None:
+                    self.best_loss_ = cost
+                else:
+                    self.best_validation_score_ = -cost
+            if self.solver == "sgd" and self.learning_rate == "invscaling":
+                self._rate = 1 / (self.t_ + 1) ** self.power_t
+            if self._stopping.over:
+                if (
+                    self.solver == "sgd"
+                    and self.learning_rate == "adaptive"
+                    and self._rate * self.learning_rate_init > 1e-6
+                ):
+                    self._rate, self._stopping.idle = self._rate / 5, 0
+                else:
+                    break
+            elif self.n_iter_ == self.max_iter and not incremental:
+                warn_of_the_last_epoch(self.max_iter)
+        self._state = jax.device_get(state)
+        return module if held is None else best
+
+    def _quasi_newton(self, module: Any, X: Any, y: np.ndarray, weight: np.ndarray) -> Any:
+        """L-BFGS, by SciPy, on all rows at once."""
+        start, unravel = ravel_pytree(module)
+        rows = Rows(X.toarray() if scipy.sparse.issparse(X) else X, y, weight).placed()
+        there = np.zeros(rows.y.shape[0], y.dtype)
+        there[: len(weight)] = weight
+        loss, alpha = network.LOSSES[self._loss_name()], jnp.asarray(self.alpha, y.dtype)
+
+        @jax.jit
+        def objective(flat: jax.Array, X: jax.Array, y: jax.Array, weight: jax.Array) -> Any:
+            return jax.value_and_grad(
+                lambda flat: network.mean_loss(unravel(flat), X, y, weight, loss=loss, alpha=alpha)
+            )(flat)
+
+        def evaluate(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = objective(jnp.asarray(flat, y.dtype), rows.X, rows.y, jnp.asarray(there))
+            return float(value), np.asarray(gradient, float)
+
+        options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
+        found = scipy.optimize.minimize(
+            evaluate, np.asarray(start, float), method="L-BFGS-B", jac=True, options=options
+        )
+        self.n_iter_, self.loss_ = min(found.nit, self.max_iter), float(found.fun)
+        if found.status != 0:
+            warnings.warn(
+                f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
+                "Increase the number of iterations, or scale the data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return unravel(jnp.asarray(found.x, y.dtype))
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "coefs_")
+        dtype = np.result_type(X.dtype, self.coefs_[0].dtype)
+        with jax.enable_x64(dtype == np.float64):
+            module = network.MLP(
+                [jnp.asarray(c) for c in self.coefs_], [jnp.asarray(b) for b in self.intercepts_], self.activation
+            )
+            return outputs(module, X)
+
+
+# One object for the same numbers: optimisers are keys of compiled programs.
+
+
+@functools.cache
+def _adam(rate: float, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    return optax.adam(rate, b1=b1, b2=b2, eps=eps)
+
+
+@functools.cache
+def _sgd(rate: float, momentum: float, nesterov: bool) -> optax.GradientTransformation:
+    return optax.sgd(rate, momentum=momentum, nesterov=nesterov)
