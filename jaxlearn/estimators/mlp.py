@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from itertools import pairwise
 from numbers import Integral, Real
@@ -26,7 +27,7 @@ from jaxlearn.models import network
 
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF, POSITIVE, SHARE
 from .inputs import FLOATS
-from .network_training import Rows, Stopping, epoch_order, outputs, train_epoch, warn_of_the_last_epoch
+from .network_training import Rows, Schedule, Stopping, epoch_order, outputs, train_epoch, warn_of_the_last_epoch
 
 __all__ = ["Perceptrons"]
 
@@ -74,6 +75,7 @@ class Perceptrons(BaseEstimator):
     shuffle: bool
     random_state: Any
     tol: Any
+    verbose: Any
     warm_start: bool
     momentum: Any
     nesterovs_momentum: bool
@@ -168,13 +170,13 @@ class Perceptrons(BaseEstimator):
         for name in ("_state", "best_loss_", "loss_curve_"):
             vars(self).pop(name, None)
         if self._stochastic:
-            self.loss_curve_, self._rate, self._epochs = [], 1.0, 0
+            self.loss_curve_, self._no_improvement_count = [], 0
             self._stopping = Stopping(self.tol, self.n_iter_no_change)
             self.best_loss_ = None if self.early_stopping else np.inf
             self.validation_scores_ = [] if self.early_stopping else None
             self.best_validation_score_ = -np.inf if self.early_stopping else None
 
-    def _optimizer(self) -> optax.GradientTransformation:
+    def _transformation(self) -> optax.GradientTransformation:
         if self.solver == "adam":
             return _adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
         if self.solver == "sgd":
@@ -202,7 +204,7 @@ class Perceptrons(BaseEstimator):
                 stacklevel=4,
             )
         size = min(200, n) if self.batch_size == "auto" else min(self.batch_size, n)
-        optimizer, dtype = self._optimizer(), rows.y.dtype
+        optimizer, dtype = self._transformation(), rows.y.dtype
         options = {
             "optimizer": optimizer,
             "loss": network.LOSSES[self._loss_name()],
@@ -211,13 +213,15 @@ class Perceptrons(BaseEstimator):
         }
         state = getattr(self, "_state", None)
         if state is None or not incremental:
-            state, self._rate = network.begin(module, optimizer), 1.0
+            state = network.begin(module, optimizer)
+            self._optimizer = Schedule(self.learning_rate_init, self.learning_rate, self.power_t)
         if not incremental:
             self.n_iter_, self._stopping.idle = 0, 0
+        schedule = self._optimizer
         drawn, best, placed = int(rng.randint(np.iinfo(np.int32).max)), module, rows.placed()
         for i in range(1 if incremental else self.max_iter):
             order = epoch_order(n, drawn, i, self.shuffle)
-            module, state, self.loss_ = train_epoch(module, state, placed, n, self._rate, order=order, **options)
+            module, state, self.loss_ = train_epoch(module, state, placed, n, schedule.rate, order=order, **options)
             self.n_iter_, self.t_ = self.n_iter_ + 1, self.t_ + n
             self.loss_curve_.append(self.loss_)
             cost = self.loss_
@@ -230,15 +234,14 @@ class Perceptrons(BaseEstimator):
                     self.best_loss_ = cost
                 else:
                     self.best_validation_score_ = -cost
-            if self.solver == "sgd" and self.learning_rate == "invscaling":
-                self._rate = 1 / (self.t_ + 1) ** self.power_t
+            self._no_improvement_count = self._stopping.idle
+            if self.verbose:
+                sys.stdout.write(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}\n")
+            if self.solver == "sgd":
+                schedule.after(self.t_)
             if self._stopping.over:
-                if (
-                    self.solver == "sgd"
-                    and self.learning_rate == "adaptive"
-                    and self._rate * self.learning_rate_init > 1e-6
-                ):
-                    self._rate, self._stopping.idle = self._rate / 5, 0
+                if self.solver == "sgd" and schedule.lowered():
+                    self._stopping.idle = 0
                 else:
                     break
             elif self.n_iter_ == self.max_iter and not incremental:

@@ -48,7 +48,7 @@ class MLPClassifier(ClassifierMixin, Perceptrons):
         For the first weights, which are scikit-learn's, and for orders.
     tol : float, default=1e-4
     verbose : bool, default=False
-        Without meaning: see ``loss_curve_``.
+        Write the loss of each epoch.
     warm_start : bool, default=False
     momentum : float, default=0.9
     nesterovs_momentum : bool, default=True
@@ -213,7 +213,7 @@ class MLPClassifier(ClassifierMixin, Perceptrons):
         return "log_loss" if self.out_activation_ == "softmax" else "binary_log_loss"
 
     def _stratify(self, y):
-        return y if self.out_activation_ != "softmax" and y.shape[1] == 1 else None
+        return y.astype(bool) if self.out_activation_ != "softmax" and y.shape[1] == 1 else None
 
     def _validation_score(self, f, y, weight):
         if not np.isfinite(f).all():

@@ -49,7 +49,7 @@ class MLPRegressor(RegressorMixin, Perceptrons):
         For the first weights, which are scikit-learn's, and for orders.
     tol : float, default=1e-4
     verbose : bool, default=False
-        Without meaning: see ``loss_curve_``.
+        Write the loss of each epoch.
     warm_start : bool, default=False
     momentum : float, default=0.9
     nesterovs_momentum : bool, default=True

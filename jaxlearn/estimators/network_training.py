@@ -123,6 +123,31 @@ def outputs(module: Any, X: Any, size: int = 8192) -> np.ndarray:
     return np.concatenate(parts)
 
 
+class Schedule:
+    """The step size of plain gradient descent, as scikit-learn schedules it."""
+
+    def __init__(self, first: float, kind: str, power_t: float):
+        self.first, self.kind, self.power_t = first, kind, power_t
+        self.learning_rate = first
+
+    @property
+    def rate(self) -> float:
+        """In units of the first one."""
+        return self.learning_rate / self.first
+
+    def after(self, n_seen: int) -> None:
+        """An epoch has ended."""
+        if self.kind == "invscaling":
+            self.learning_rate = self.first / (n_seen + 1) ** self.power_t
+
+    def lowered(self) -> bool:
+        """Whether there is a smaller step to go on with."""
+        if self.kind != "adaptive" or self.learning_rate <= 1e-6:
+            return False
+        self.learning_rate /= 5
+        return True
+
+
 class Stopping:
     """Whether an epoch was still worth it, in scikit-learn's way of counting."""
 

@@ -76,6 +76,19 @@ class SGDModel(LinearModel):
 
     _one_class: ClassVar[bool] = False
 
+    loss_functions: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "hinge": (Hinge, 1.0),
+        "squared_hinge": (SquaredHinge,),
+        "perceptron": (Hinge, 0.0),
+        "log_loss": (LogisticMargin,),
+        "modified_huber": (ModifiedHuber,),
+        "squared_error": (Squared,),
+        "huber": (Huber, 0.1),
+        "epsilon_insensitive": (EpsilonInsensitive, 0.1),
+        "squared_epsilon_insensitive": (SquaredEpsilonInsensitive, 0.1),
+    }
+    """Formulas, and their numbers where `epsilon` does not say other ones."""
+
     @property
     def _loss_name(self) -> str:
         return self.loss
@@ -117,18 +130,10 @@ class SGDModel(LinearModel):
             raise ValueError(f"Learning rate '{self.learning_rate}' takes one sample at a time: batch_size=1.")
 
     def _rule(self, dtype: Any, sparse: bool) -> sgd.Rule:
-        epsilon = number(self.epsilon, dtype)
-        loss = {
-            "hinge": lambda: Hinge(number(1, dtype)),
-            "perceptron": lambda: Hinge(number(0, dtype)),
-            "squared_hinge": SquaredHinge,
-            "log_loss": LogisticMargin,
-            "modified_huber": ModifiedHuber,
-            "squared_error": Squared,
-            "huber": lambda: Huber(epsilon),
-            "epsilon_insensitive": lambda: EpsilonInsensitive(epsilon),
-            "squared_epsilon_insensitive": lambda: SquaredEpsilonInsensitive(epsilon),
-        }[self._loss_name]()
+        kind, *numbers = self.loss_functions[self._loss_name]
+        if kind in (Huber, EpsilonInsensitive, SquaredEpsilonInsensitive):
+            numbers = [self.epsilon]
+        loss = kind(*(number(value, dtype) for value in numbers))
         return sgd.Rule(
             loss,
             alpha=number(self.alpha, dtype),
@@ -179,10 +184,20 @@ class SGDModel(LinearModel):
             mean = sgd.averaged(rule, it) if rule.average else sgd.coefficients(it)
             self._iterate = jax.device_get(it)
             coef, intercept = (np.array(part) for part in mean)
+            if rule.average:  # under scikit-learn's names: the last iterate, and the mean
+                last = sgd.coefficients(it)
+                self._standard_coef, self._standard_intercept = np.array(last[0].T), np.array(last[1])
+                self._average_coef, self._average_intercept = np.array(coef.T), np.array(intercept)
         self.t_ += self.n_iter_ * learn.n_rows
         self.coef_, self.intercept_ = np.ascontiguousarray(coef.T), intercept
 
     def _warn_if_unfinished(self) -> None:
+        if self.power_t < 0:
+            warnings.warn(
+                "Negative values for `power_t` are deprecated, as in scikit-learn: step sizes would grow.",
+                FutureWarning,
+                stacklevel=3,
+            )
         if self.tol is not None and self.n_iter_ == self.max_iter:
             warnings.warn(
                 "Maximum number of iteration reached before convergence. Consider increasing max_iter to improve the fit.",
@@ -243,13 +258,14 @@ class _Epochs:
             return it, epoch
         self.rule = dataclasses.replace(self.rule, caution=number(CAUTION, it.scale.dtype))
         it, epoch, sound = self._run(start, max_iter)
-        if not sound:
+        if not _finite(it):
             raise ValueError(
                 f"Floating-point under-/overflow occurred at epoch #{epoch}. Scaling input data with StandardScaler or "
                 "MinMaxScaler might help."
             )
         warnings.warn(
-            "The descent diverged, and was begun anew with steps of a tenth of their size: the data may need to be scaled.",
+            f"The descent diverged, and was begun anew with steps of a tenth of their size{'' if sound else ', in vain'}: the "
+            "data may need to be scaled.",
             ConvergenceWarning,
             stacklevel=5,
         )

@@ -19,7 +19,9 @@ from .constraints import COUNT, NON_NEGATIVE, ONE_OF
 from .inputs import read
 from .sgd import CLASSIFICATION, REGRESSION, SGDModel, Validation
 
-__all__ = ["SGDClassification", "SGDClassifier"]
+__all__ = ["SGDClassification", "SGDClassifier", "check_split"]
+
+NO_WEIGHT = "The sample weights for validation set are all zero, consider using a different random state."
 
 
 class SGDClassification(LinearClassifier, SGDModel):
@@ -56,6 +58,8 @@ class SGDClassification(LinearClassifier, SGDModel):
         self._validate_params()
         self._refuse()
         warm = (self.coef_, self.intercept_) if self.warm_start and hasattr(self, "coef_") else None
+        if self.early_stopping and sample_weight is not None and not np.any(sample_weight):
+            raise ValueError(NO_WEIGHT)
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
@@ -118,7 +122,7 @@ class SGDClassification(LinearClassifier, SGDModel):
         if given is not None:
             given = given.toarray() if scipy.sparse.issparse(given) else np.asarray(given, float)
             if given.size != coef.size or (n_outputs > 1 and given.shape != coef.shape):
-                raise ValueError("Provided ``coef_`` does not match dataset. ")
+                raise ValueError("Provided coef_init does not match dataset.")
             coef = given.reshape(coef.shape)
         given = warm[1] if intercept_init is None and warm is not None else intercept_init
         if given is not None:
@@ -166,7 +170,7 @@ class SGDClassification(LinearClassifier, SGDModel):
 def check_split(estimator: Any, n_samples: int, train: np.ndarray, test: np.ndarray, weight: np.ndarray) -> None:
     """Refuse rows to stop by that are none, or have no weight."""
     if not (weight[test] > 0).any():
-        raise ValueError("The sample weights for validation set are all zero, consider using a different random state.")
+        raise ValueError(NO_WEIGHT)
     if not len(train) or not len(test):
         raise ValueError(
             f"Splitting {n_samples} samples into a train set and a validation set with "

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sklearn.decomposition
 import sklearn.linear_model
+import sklearn.neural_network
 import sklearn.tests
 
 FIXTURES = """
@@ -49,6 +50,7 @@ OF_NMF = {
     "test_minibatch_nmf_partial_fit": "there both fits write to the H that is given: one array is compared with itself",
 }
 OF_SGD = {}
+OF_MLP = {}
 SUITES = {
     "test_pca": (sklearn.decomposition, "decomposition", OF_PCA),
     "test_incremental_pca": (sklearn.decomposition, "decomposition", {}),
@@ -59,6 +61,7 @@ SUITES = {
     "test_sgd": (sklearn.linear_model, "linear_model", OF_SGD),
     "test_perceptron": (sklearn.linear_model, "linear_model", {}),
     "test_passive_aggressive": (sklearn.linear_model, "linear_model", {}),
+    "test_mlp": (sklearn.neural_network, "neural_network", OF_MLP),
 }
 
 
