@@ -178,8 +178,7 @@ class SGDModel(LinearModel):
             carried = getattr(self, "_iterate", None)
             if carried is not None and rule.average:  # coefficients that were learnt so far, and their mean
                 it = jax.tree.map(jnp.asarray, carried)
-                fresh = sgd.begin(rule, it.direction, it.intercept, it.t)
-                it = dataclasses.replace(it, eta=fresh.eta, owed=fresh.owed, paid=fresh.paid)
+                it = sgd.again(rule, it)
             it, self.n_iter_ = learn.run(it, max_iter)
             mean = sgd.averaged(rule, it) if rule.average else sgd.coefficients(it)
             self._iterate = jax.device_get(it)

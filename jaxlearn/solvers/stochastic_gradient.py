@@ -10,6 +10,7 @@ Coefficients are ``scale · direction``, so that their decay is one multiplicati
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +20,7 @@ from jax.typing import ArrayLike
 
 from jaxlearn.objectives import Loss
 
-__all__ = ["Iterate", "Rule", "averaged", "begin", "coefficients", "curvature", "in_batches", "one_by_one"]
+__all__ = ["Iterate", "Rule", "again", "averaged", "begin", "coefficients", "curvature", "in_batches", "one_by_one"]
 
 HIGHEST = lax.Precision.HIGHEST
 # Slopes are clipped: one absurd sample shall not decide.
@@ -122,6 +123,15 @@ def begin(rule: Rule, coef: Array, intercept: Array, t: ArrayLike = 1.0) -> Iter
         lag=jnp.zeros_like(coef) if rule.average else None,
         mean_intercept=zeros,
     )
+
+
+def again(rule: Rule, it: Iterate) -> Iterate:
+    """Where another call goes on: steps and truncation begin anew, the mean does not."""
+    assert it.lag is not None
+    coef, intercept = coefficients(it)
+    lag = it.lag + it.total[None] * (it.direction - coef)  # Σ w stays what it was
+    fresh = begin(rule, coef, intercept, it.t)
+    return dataclasses.replace(fresh, total=it.total, lag=lag, mean_intercept=it.mean_intercept)
 
 
 def coefficients(it: Iterate) -> tuple[Array, Array]:
