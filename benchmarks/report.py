@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from . import data
+from . import data, grid_figure
 
 __all__ = ["circumstances", "folder", "render", "save"]
 
@@ -78,6 +78,8 @@ def render() -> Path:
     large = [json.loads(path.read_text()) for path in sorted(here.glob("out_of_core_*.json"))]
     tables = [found for path in sorted(here.glob("*.json")) if "table" in (found := json.loads(path.read_text()))]
     parts = [_page(groups), *(line for found in large for line in _out_of_core(found))]
+    if (grids := grid_figure.draw(here)) is not None:
+        parts += [f"![Held-out objectives by time, with subsampled features and without]({grids.name})", ""]
     (here / "README.md").write_text("\n".join([*parts, *(line for found in tables for line in _plain(found))]))
     _figure([rows for _, rows in groups], here / "results.png")
     return here / "README.md"
