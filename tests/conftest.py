@@ -33,6 +33,32 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line("JAXLEARN_DATA names no folder: only data bundled with scikit-learn was used")
 
 
+# Whose tests compile much: there single precision is a matter of the slow tests, where the same test runs in double precision.
+COMPILE_MUCH = {
+    "test_conformance",
+    "test_decomposition",
+    "test_decompositions",
+    "test_dictionary_learning",
+    "test_factorizations",
+    "test_glm_gradients",
+    "test_matrix_factorization",
+    "test_nmf",
+    "test_pca",
+    "test_solve",
+    "test_sparse_codes",
+    "test_sparse_coding",
+    "test_stochastic_factorization",
+}
+
+
+def pytest_collection_modifyitems(items):
+    names = {item.nodeid for item in items}
+    for item in items:
+        both = "float32" in item.name and item.nodeid.replace("float32", "float64") in names
+        if both and item.path.stem in COMPILE_MUCH:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path | None:
     """The folder of real data, or None: then a test falls back on a bundled set, or skips."""

@@ -119,6 +119,7 @@ def test_tsqr_is_qr(block_size, dtype):
     np.testing.assert_allclose(np.abs(R), np.abs(np.linalg.qr(A)[1]), atol=50 * np.finfo(dtype).eps)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_exact_decomposition(x64):
     rng = np.random.default_rng(0)
     A = jnp.asarray(rng.standard_normal((30, 12)) * np.r_[5, 4, 3.2, 2.5, np.full(8, 0.3)])
