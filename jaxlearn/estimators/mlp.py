@@ -18,7 +18,6 @@ import scipy.sparse
 from jax.flatten_util import ravel_pytree
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -188,6 +187,8 @@ class Perceptrons(BaseEstimator):
             raise ValueError("partial_fit does not support early_stopping=True")
         held = None
         if self.early_stopping:
+            from sklearn.model_selection import train_test_split  # late: it takes a while to import
+
             train, test = train_test_split(
                 np.arange(rows.n), random_state=rng, test_size=self.validation_fraction, stratify=self._stratify(rows.y)
             )

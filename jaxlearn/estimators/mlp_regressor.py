@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -191,6 +190,8 @@ class MLPRegressor(RegressorMixin, Perceptrons):
     def _validation_score(self, f, y, weight):
         if not np.isfinite(f).all():
             return np.nan
+        from sklearn.metrics import r2_score  # late: it takes a while to import
+
         return float(r2_score(y, np.exp(f) if self.loss == "poisson" else f, sample_weight=weight))
 
     def predict(self, X):

@@ -12,7 +12,6 @@ import numpy as np
 import optax
 import scipy.special
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -274,6 +273,8 @@ class Network(BaseEstimator):
         -------
         float
         """
+        from sklearn.metrics import accuracy_score, r2_score  # late: it takes a while to import
+
         measure = accuracy_score if is_classifier(self) else r2_score
         return float(measure(y, self.predict(X), sample_weight=sample_weight))
 

@@ -212,8 +212,8 @@ class OnlineNewtonModel(LinearModel):
 
 
 def _begin(rows: Any, rest: Any, axis_name: str | None = None) -> Any:
-    (X, y, _), (model,) = rows, rest
-    return online_newton.init(model, X, y, axis_name=axis_name)
+    (X, y, weight), (model,) = rows, rest
+    return online_newton.init(model, X, y, weight, axis_name=axis_name)
 
 
 def _step(rows: Any, rest: Any, axis_name: str | None = None) -> Any:

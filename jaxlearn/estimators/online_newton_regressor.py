@@ -106,6 +106,12 @@ class OnlineNewtonRegressor(MultiOutputMixin, RegressorMixin, OnlineNewtonModel,
         self.shuffle = shuffle
         self.random_state = random_state
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss == "poisson"
+        tags.target_tags.multi_output = self.loss != "poisson"
+        return tags
+
     def fit(self, X, y=None, sample_weight=None):
         """Forget what was seen, and learn from all rows in one pass.
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
@@ -153,6 +152,8 @@ class SGDClassification(LinearClassifier, SGDModel):
         self._descend(X, signs, factor, start, max_iter=max_iter, validation=validation)
 
     def _validation(self, X: Any, y: np.ndarray, signs: np.ndarray, weight: np.ndarray) -> Validation:
+        from sklearn.model_selection import StratifiedShuffleSplit  # late: it takes a while to import
+
         splitter = StratifiedShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
         train, test = next(splitter.split(np.zeros((len(y), 1)), y))
         check_split(self, len(y), train, test, weight)

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
-from sklearn.model_selection import ShuffleSplit
 from sklearn.utils._param_validation import Interval
 
 from .base import LinearRegressor
@@ -92,6 +90,9 @@ class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
         self.coef_ = self.coef_[0]
 
     def _validation(self, X: Any, y: np.ndarray, weight: np.ndarray) -> Validation:
+        from sklearn.metrics import r2_score  # late: they take a while to import
+        from sklearn.model_selection import ShuffleSplit
+
         splitter = ShuffleSplit(test_size=self.validation_fraction, random_state=self.random_state)
         train, test = next(splitter.split(np.zeros((len(y), 1)), y))
         check_split(self, len(y), train, test, weight)

@@ -32,6 +32,7 @@ from jaxlearn.solvers.solution import CONVERGED, NONFINITE, Budget
 from jaxlearn.solvers.solve import solve
 
 from ._glm_types import FittedGLM
+from ._weights import weighted
 
 __all__ = ["OnlineNewton", "State", "fitted", "fitted_sparse", "init", "merge", "step"]
 
@@ -39,7 +40,7 @@ HIGHEST = lax.Precision.HIGHEST
 # Until so many rows were seen for each coefficient, a batch is solved for and not only expanded once.
 EARLY = 10
 # Evaluations of such a batch.
-MOST = 12
+MOST = 30
 # What the first coefficients, zero, count for: the curvature of so many rows. It keeps separable first batches in bounds, and
 # fades as rows are seen.
 PRIOR = 1.0
@@ -113,7 +114,14 @@ class _Surrogate(Penalty):
         return self.hessian
 
 
-def init(model: OnlineNewton, X: ArrayLike | Design, y: ArrayLike, *, axis_name: str | None = None) -> State:
+def init(
+    model: OnlineNewton,
+    X: ArrayLike | Design,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    axis_name: str | None = None,
+) -> State:
     """A state that has seen nothing; of the first batch, its shapes and the scale of its columns are taken.
 
     Parameters
@@ -122,19 +130,22 @@ def init(model: OnlineNewton, X: ArrayLike | Design, y: ArrayLike, *, axis_name:
     X : (n, p)
     y : (n,) or (n, k)
         Several targets for the squared loss; one-hot rows for ``Multinomial``.
+    sample_weight : (n,), optional
     axis_name : str, optional
         As in `step`.
     """
-    design = as_design(X, axis_name)
+    design, w, _ = weighted(X, sample_weight, axis_name)
     y = jnp.asarray(y)
     p, outputs = design.n_features, y.shape[1:]
     dtype = jnp.result_type(design.dtype, jnp.asarray(model.alpha).dtype)
-    location = design.location() if model.fit_intercept else jnp.zeros(p, design.dtype)
+    location = (
+        design.fold(_mean, None, w) if model.fit_intercept and not design.is_sparse else jnp.zeros(p, design.dtype)
+    )
     q = p + model.fit_intercept
     size = q * math.prod(outputs) if isinstance(model.loss, Multinomial) else q
-    squares, count = _shifted(model, design, location).fold(_squares, None)
+    squares = _shifted(model, design, location).fold(_squares, None, w)
     bound = 0.0 if isinstance(model.loss, Squared) else PRIOR * min(model.loss.curvature_bound, 1.0)
-    prior = (bound * squares / count).astype(dtype)
+    prior = (bound * squares).astype(dtype)
     zeros = jnp.zeros((q, *outputs), dtype)
     return State(
         location=location,
@@ -335,9 +346,12 @@ def _shifted(model: OnlineNewton, design: Design, location: Array) -> Design:
     return WithIntercept(design.shifted(location.astype(design.dtype))) if model.fit_intercept else design
 
 
-def _squares(_: None, X: Design) -> tuple[Array, Array]:
-    ones = jnp.ones(X.shape[0], X.dtype)
-    return X.squares(ones), ones.sum()
+def _mean(_: None, X: Design, w: Array) -> Array:
+    return X.rmatvec(w)
+
+
+def _squares(_: None, X: Design, w: Array) -> Array:
+    return X.squares(w)
 
 
 def _total(_: None, X: Design, w: Array) -> Array:
