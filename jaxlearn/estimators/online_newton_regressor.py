@@ -10,6 +10,7 @@ from jaxlearn.objectives import ElasticNet, Poisson, Squared
 
 from .base import LinearRegressor, number, warn_unless_converged
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF, SHARE
+from .inputs import read
 from .one_pass import OnlineNewtonModel, fitted_sparse
 
 __all__ = ["OnlineNewtonRegressor"]
@@ -160,6 +161,9 @@ class OnlineNewtonRegressor(MultiOutputMixin, RegressorMixin, OnlineNewtonModel,
         """
         f = super().predict(X)
         return f if self.loss == "squared_error" else (jax.numpy if isinstance(f, jax.Array) else np).exp(f)
+
+    def _read(self, X, y, sample_weight):
+        return read(self, X, y, sample_weight, multi_output=self.loss != "poisson")
 
     def _refuse_unsupported(self) -> None:
         if self.loss != "squared_error" and (self.l1_ratio or self.positive):
