@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval
+from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
 from .constraints import ONE_OF
@@ -192,7 +193,7 @@ class SGDOneClassSVM(OutlierMixin, SGDModel):
         """
         check_is_fitted(self)
         X = read_rows(self, X, reset=False)
-        return np.asarray(X @ self.coef_).ravel()
+        return np.asarray(safe_sparse_dot(X, self.coef_.T, dense_output=True)).ravel()
 
     def predict(self, X):
         """1 for inliers and −1 for outliers.

@@ -82,6 +82,19 @@ class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
         self._learn(X, y, weight, start, 1)
         return self
 
+    def predict(self, X):
+        """Predict by the linear model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, or jax.Array for a jax.Array, of shape (n_samples,)
+        """
+        return super().predict(X).reshape(-1)  # coefficients that were made sparse are a matrix
+
     def _learn(self, X: Any, y: np.ndarray, weight: np.ndarray, start: Any, max_iter: int) -> None:
         X = X.tocsr() if scipy.sparse.issparse(X) else np.asarray(X)
         y = np.asarray(y, X.dtype)

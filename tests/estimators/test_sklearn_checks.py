@@ -90,8 +90,25 @@ def test_checks(estimator, check):
     check(estimator)
 
 
+ONE_BY_ONE = "a step of twice the weight is not two steps: so it is in scikit-learn, which expects the same failure"
+BY_STEPS = (
+    SGDClassifier,
+    SGDOneClassSVM,
+    SGDRegressor,
+    Perceptron,
+    PassiveAggressiveClassifier,
+    PassiveAggressiveRegressor,
+)
+
+
+def expected_of_steps(estimator):
+    if isinstance(estimator, BY_STEPS):
+        return {f"check_sample_weight_equivalence_on_{kind}_data": ONE_BY_ONE for kind in ("dense", "sparse")}
+    return {}
+
+
 @pytest.mark.slow
-@parametrize_with_checks(SLOW)
+@parametrize_with_checks(SLOW, expected_failed_checks=expected_of_steps)
 def test_more_checks(estimator, check):
     check(estimator)
 
