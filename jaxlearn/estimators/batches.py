@@ -43,25 +43,25 @@ def is_iterable_of_batches(X: Any, y: Any) -> bool:
 
 
 def batches_of_arrays(
-    X: Any, y: np.ndarray, sample_weight: np.ndarray, size: int, *, seed: int, epoch: int = 0, shuffle: bool = True
+    X: Any, y: np.ndarray, sample_weight: np.ndarray, size: int, *, seed: int, shuffle: bool = True
 ) -> Iterator[Batch]:
-    """Batches of `size` rows, the last one shorter; their order is a pure function of seed and epoch."""
+    """Batches of `size` rows, the last one shorter; their order is a pure function of the seed."""
     n = X.shape[0]
-    order = permutation(n, seed, ROWS, epoch) if shuffle else None
+    order = permutation(n, seed, ROWS) if shuffle else None
     for start in range(0, n, size):
         rows: Any = slice(start, start + size) if order is None else order[start : start + size]
         yield Batch(X[rows], y[rows], sample_weight[rows], f"batch {start // size}")
 
 
 def batches_of_stream(
-    X: Streamed, y: np.ndarray, sample_weight: np.ndarray, size: int, *, seed: int, epoch: int = 0, shuffle: bool = True
+    X: Streamed, y: np.ndarray, sample_weight: np.ndarray, size: int, *, seed: int, shuffle: bool = True
 ) -> Iterator[Batch]:
     """Batches from the blocks of a stream: blocks in an order of their own, and the rows inside of each."""
     reader = X.reader
     n_blocks = reader.n_blocks
     order = None
     if n_blocks is not None and shuffle and reader.source.addressable:
-        order = permutation(n_blocks, seed, BLOCKS, epoch).tolist()
+        order = permutation(n_blocks, seed, BLOCKS).tolist()
     scale = reader.source.scale
     for block in reader.blocks(order):
         rows = np.asarray(block.rows)[: block.n_rows]
@@ -71,15 +71,15 @@ def batches_of_stream(
         if len(y[here]) != block.n_rows:
             raise ValueError(f"`y` has {len(y)} values, and the stream has more rows.")
         check_finite_rows(rows, reader.name(block))
-        inside = permutation(block.n_rows, seed, ROWS, epoch, block.first) if shuffle else np.arange(block.n_rows)
+        inside = permutation(block.n_rows, seed, ROWS, block.first) if shuffle else np.arange(block.n_rows)
         for start in range(0, block.n_rows, size):
             chosen = inside[start : start + size]
             yield Batch(rows[chosen], y[here][chosen], sample_weight[here][chosen], reader.name(block))
 
 
-def batches_of_iterable(batches: Iterable[Any], n_features: int | None = None) -> Iterator[Batch]:
+def batches_of_iterable(batches: Iterable[Any]) -> Iterator[Batch]:
     """Whatever the iterable gives, checked: tuples (X, y) or (X, y, sample_weight) of arrays."""
-    dtype = None
+    n_features = dtype = None
     for i, item in enumerate(batches):
         name = f"batch {i}"
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):

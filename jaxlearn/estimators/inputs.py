@@ -18,7 +18,16 @@ from jaxlearn.access.host import from_scipy
 from jaxlearn.access.mesh import row_mesh, with_rows_over
 from jaxlearn.access.sparse import Sparse
 
-__all__ = ["Data", "check_features", "check_sample_weight", "place", "read", "refuse_traced", "repeated"]
+__all__ = [
+    "Data",
+    "check_features",
+    "check_sample_weight",
+    "place",
+    "read",
+    "refuse_other_width",
+    "refuse_traced",
+    "repeated",
+]
 
 SPARSE = ("csr", "csc", "coo")
 FLOATS = (np.float64, np.float32)
@@ -169,6 +178,15 @@ def repeated(rows: np.ndarray, n_rows: int) -> np.ndarray:
     if n_rows == n_samples:
         return rows
     return np.concatenate([rows, rows.take(np.arange(n_samples, n_rows), axis=0, mode="wrap")])
+
+
+def refuse_other_width(estimator: Any, X: Any, n_features: int | None) -> None:
+    """Rows of a later call have the features of the first."""
+    if n_features is not None and X.shape[1] != n_features:
+        estimator.n_features_in_ = n_features
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {n_features} features as input."
+        )
 
 
 def refuse_traced(*arrays: Any) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -258,14 +259,9 @@ class Perceptrons(BaseEstimator):
         there[: len(weight)] = weight
         loss, alpha = network.LOSSES[self._loss_name()], jnp.asarray(self.alpha, y.dtype)
 
-        @jax.jit
-        def objective(flat: jax.Array, X: jax.Array, y: jax.Array, weight: jax.Array) -> Any:
-            return jax.value_and_grad(
-                lambda flat: network.mean_loss(unravel(flat), X, y, weight, loss=loss, alpha=alpha)
-            )(flat)
-
         def evaluate(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = objective(jnp.asarray(flat, y.dtype), rows.X, rows.y, jnp.asarray(there))
+            at = jnp.asarray(flat, y.dtype), module
+            value, gradient = _value_and_gradient(at, (rows.X, rows.y, jnp.asarray(there)), alpha, loss)
             return float(value), np.asarray(gradient, float)
 
         options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
@@ -290,6 +286,14 @@ class Perceptrons(BaseEstimator):
                 [jnp.asarray(c) for c in self.coefs_], [jnp.asarray(b) for b in self.intercepts_], self.activation
             )
             return outputs(module, X)
+
+
+@eqx.filter_jit
+def _value_and_gradient(at: tuple[jax.Array, Any], rows: tuple[Any, Any, Any], alpha: Any, loss: Any) -> Any:
+    """Of the mean loss at flat weights, of a network like the one given."""
+    flat, like = at
+    unravel = ravel_pytree(like)[1]
+    return jax.value_and_grad(lambda flat: network.mean_loss(unravel(flat), *rows, loss=loss, alpha=alpha))(flat)
 
 
 # One object for the same numbers: optimisers are keys of compiled programs.

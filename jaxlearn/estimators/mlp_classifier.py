@@ -175,9 +175,7 @@ class MLPClassifier(ClassifierMixin, Perceptrons):
         if not hasattr(self, "classes_"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            self._labels = LabelBinarizer().fit(unique_labels(y) if np.ndim(y) > 1 else np.unique(classes))
-            if np.ndim(y) > 1:
-                self._labels = LabelBinarizer().fit(y)
+            self._labels = LabelBinarizer().fit(y if np.ndim(y) > 1 else np.unique(classes))
             self.classes_ = self._labels.classes_
         elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(

@@ -13,6 +13,7 @@ import optax
 import scipy.special
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -26,6 +27,12 @@ from .network_training import Rows, epoch_order, outputs, train_epoch
 __all__ = ["Network"]
 
 ADAM = optax.adam(1e-3)
+
+
+def _classifies(estimator: Any) -> bool:
+    if estimator.loss != "log_loss":
+        raise AttributeError(f"probabilities are those of loss='log_loss', not of {estimator.loss!r}")
+    return True
 
 
 class Network(BaseEstimator):
@@ -245,6 +252,7 @@ class Network(BaseEstimator):
         f = np.exp(f) if self.loss == "poisson" else f
         return f.ravel() if f.shape[1] == 1 else f
 
+    @available_if(_classifies)
     def predict_proba(self, X):
         """Probabilities of the classes.
 
@@ -256,8 +264,6 @@ class Network(BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        if self.loss != "log_loss":
-            raise AttributeError(f"probabilities are those of loss='log_loss', not of {self.loss!r}")
         return scipy.special.softmax(self.decision_function(X), axis=1)
 
     def score(self, X, y, sample_weight=None):

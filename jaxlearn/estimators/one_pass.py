@@ -19,7 +19,7 @@ from jaxlearn.solvers.solution import CONVERGED
 
 from .base import LinearModel, check_finite, compute, number, one_blas_thread, seed
 from .batches import Batch, batches_of_arrays, batches_of_iterable, batches_of_stream, is_iterable_of_batches
-from .inputs import check_sample_weight, place, read
+from .inputs import check_sample_weight, place, read, refuse_other_width
 from .rows import read_rows
 
 __all__ = ["OnlineNewtonModel", "fitted", "fitted_sparse"]
@@ -121,11 +121,7 @@ class OnlineNewtonModel(LinearModel):
         begun = hasattr(self, "_state")
         n_features = self.n_features_in_ if begun else None
         X, y, weight = self._read(X, y, sample_weight)
-        if begun and X.shape[1] != n_features:
-            self.n_features_in_ = n_features
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {n_features} features as input."
-            )
+        refuse_other_width(self, X, n_features)
         self._learn(Batch(X, y, weight, "this batch"))
         self._adopt_moments()
         return self

@@ -106,7 +106,7 @@ class _PassiveAggressive(SGDModel):
     penalty, alpha, l1_ratio, power_t = None, 1.0, 0.0, 0.5
 
     @property
-    def eta0(self):  # type: ignore[override]
+    def eta0(self):  # type: ignore[override]  # a parameter there, derived from another here
         """`C`."""
         return self.C
 
@@ -115,7 +115,7 @@ class _PassiveAggressive(SGDModel):
         return self.loss.removeprefix("squared_")
 
     @property
-    def learning_rate(self):  # type: ignore[override]
+    def learning_rate(self):  # type: ignore[override]  # a parameter there, derived from another here
         """The variant that the loss stands for."""
         return "pa2" if self.loss.startswith("squared") else "pa1"
 

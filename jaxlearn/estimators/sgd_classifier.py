@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .base import LinearClassifier
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
-from .inputs import read
+from .inputs import read, refuse_other_width
 from .sgd import CLASSIFICATION, REGRESSION, SGDModel, Validation
 
 __all__ = ["SGDClassification", "SGDClassifier", "check_split"]
@@ -104,11 +104,7 @@ class SGDClassification(LinearClassifier, SGDModel):
             )
         n_features = getattr(self, "n_features_in_", None) if hasattr(self, "coef_") else None
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
-        if n_features is not None and X.shape[1] != n_features:
-            self.n_features_in_ = n_features
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {n_features} features as input."
-            )
+        refuse_other_width(self, X, n_features)
         self.t_ = getattr(self, "t_", 1.0)
         warm = (self.coef_, self.intercept_) if hasattr(self, "coef_") else None
         self._learn(X, y, weight, self._start(X.shape[1], None, None, warm), 1)
@@ -146,8 +142,7 @@ class SGDClassification(LinearClassifier, SGDModel):
         else:
             mine = codes[:, None] == np.arange(n_classes)
             signs, factor = np.where(mine, 1, -1), weight[:, None] * np.where(mine, each[None], 1)
-        X = X if scipy.sparse.issparse(X) else np.asarray(X)
-        X = X.tocsr() if scipy.sparse.issparse(X) else X
+        X = X.tocsr() if scipy.sparse.issparse(X) else np.asarray(X)
         validation = self._validation(X, y, signs, weight) if self.early_stopping else None
         self._descend(X, signs, factor, start, max_iter=max_iter, validation=validation)
 

@@ -108,7 +108,7 @@ class SGDOneClassSVM(OutlierMixin, SGDModel):
         self.average = average
 
     @property
-    def alpha(self):  # type: ignore[override]
+    def alpha(self):  # type: ignore[override]  # a parameter there, derived from another here
         """`nu`, which is the strength of the penalty."""
         return self.nu
 

@@ -12,11 +12,11 @@ from sklearn.utils._param_validation import Interval
 
 from .base import LinearRegressor
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
-from .inputs import read
+from .inputs import read, refuse_other_width
 from .sgd import REGRESSION, SGDModel, Validation
 from .sgd_classifier import check_split
 
-__all__ = ["SGDRegression", "SGDRegressor", "refuse_other_width", "start_of"]
+__all__ = ["SGDRegression", "SGDRegressor", "start_of"]
 
 
 class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
@@ -133,15 +133,6 @@ def start_of(n_features: int, coef: Any, intercept: Any) -> tuple[np.ndarray, np
             raise ValueError("Provided intercept_init does not match dataset.")
         start = start[0], intercept.reshape(1)
     return start
-
-
-def refuse_other_width(estimator: Any, X: Any, n_features: int | None) -> None:
-    """Rows of a later call have the features of the first."""
-    if n_features is not None and X.shape[1] != n_features:
-        estimator.n_features_in_ = n_features
-        raise ValueError(
-            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {n_features} features as input."
-        )
 
 
 class SGDRegressor(SGDRegression):

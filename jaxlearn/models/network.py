@@ -15,6 +15,8 @@ import optax
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from jaxlearn.objectives import Logistic, Multinomial, Poisson, Squared
+
 __all__ = ["LOSSES", "MLP", "apply", "begin", "mean_loss", "run"]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -26,19 +28,19 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def _softmax(y: Array, f: Array) -> Array:
-    return jax.nn.logsumexp(f, axis=-1) - (y * f).sum(-1)
+    return Multinomial().value(y, f)
 
 
 def _logistic(y: Array, f: Array) -> Array:
-    return (y * jax.nn.softplus(-f) + (1 - y) * jax.nn.softplus(f)).sum(-1)
+    return Logistic().value(y, f).sum(-1)
 
 
 def _squared(y: Array, f: Array) -> Array:
-    return 0.5 * jnp.square(y - f).sum(-1)
+    return Squared().value(y, f).sum(-1)
 
 
 def _poisson(y: Array, f: Array) -> Array:
-    return (jnp.exp(f) - y * f + jax.scipy.special.xlogy(y, y) - y).sum(-1)
+    return (Poisson().value(y, f) + jax.scipy.special.xlogy(y, y) - y).sum(-1)
 
 
 LOSSES: dict[str, Callable[[Array, Array], Array]] = {

@@ -49,8 +49,8 @@ def test_images_and_a_module_of_ones_own():
     keys = jax.random.split(jax.random.key(0))
     module = Convolution(eqx.nn.Conv2d(1, 8, 3, key=keys[0]), eqx.nn.Linear(8, 10, key=keys[1]))
     before = module.linear.weight
-    model = Network(module, loss="log_loss", max_iter=20, optimizer=optax.adam(2e-2)).fit(X.reshape(-1, 8, 8), y)
-    assert model.score(X.reshape(-1, 8, 8), y) > 0.3
+    model = Network(module, loss="log_loss", max_iter=60, optimizer=optax.adam(2e-2)).fit(X.reshape(-1, 8, 8), y)
+    assert model.score(X.reshape(-1, 8, 8), y) > 0.5
     assert (module.linear.weight == before).all()  # a copy is trained
 
 
@@ -63,7 +63,7 @@ def test_regression(loss):
     assert is_regressor(model)
     assert model.score(X, y) > 0.9
     assert model.predict(X).shape == (400,)
-    with pytest.raises(AttributeError, match="log_loss"):
+    with pytest.raises(AttributeError, match="predict_proba"):
         model.predict_proba(X)
 
 
