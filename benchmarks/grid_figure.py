@@ -80,5 +80,5 @@ def _ratios(axis, seeds) -> None:
     axis.set_xticks(range(len(names)), [name.removesuffix(", masked") for name in names], fontsize=8)
     axis.set(
         ylabel="times sooner where it ends",
-        title="jaxlearn, best r, reading from disk; points are seeds, missing where ours ends above",
+        title="jaxlearn, best r, reading from disk\npoints are seeds, missing where ours ends above",
     )
