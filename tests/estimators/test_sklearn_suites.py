@@ -57,7 +57,7 @@ OF_SGD = {
     "test_multi_thread_multi_class_and_early_stopping": ORDER,
     "test_validation_mask_correctly_subsets": "replaces a private class of scikit-learn",
     "test_partial_fit_oneclass": "asks that coefficients are written in place",
-    "test_sgd_oneclass_vs_linear_oneclass_offsets_match": "a last iterate, 6e-6 off, where 1.3e-6 is asked of one order of rows",
+    "test_sgd_oneclass_vs_linear_oneclass_offsets_match": "a last iterate, 6e-6 off; 1.3e-6 is asked of one order of rows",
     "test_partial_fit_equal_fit[optimal-S": "the fit diverges, and is begun anew with shorter steps",
 }
 OF_PASSIVE_AGGRESSIVE = {
