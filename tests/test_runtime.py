@@ -61,3 +61,31 @@ def test_the_cache_is_private(tmp_path):
     folder = tmp_path / "programs"
     assert run(code, str(folder)) == str(folder)
     assert folder.stat().st_mode & 0o077 == 0
+
+
+LANES = """
+import sys, jax, jax.numpy as jnp
+from jaxlearn.models import glm
+from jaxlearn.objectives import L2
+keys = jax.random.split(jax.random.key(0), 4)
+W, X = jax.random.normal(keys[0], (32, 32)), jax.random.normal(keys[1], (16, 20, 32))
+y, queries = jax.random.normal(keys[2], (16, 20, 4)), jax.random.normal(keys[3], (16, 60, 32))
+
+def loss(W, alpha):
+    def head(X, y, queries):
+        model = glm.GLM(penalty=L2(alpha), solver=sys.argv[1])
+        return jnp.mean(glm.predict(glm.fit(model, jnp.tanh(X @ W), y), jnp.tanh(queries @ W)) ** 2)
+
+    return jax.vmap(head)(X, y, queries).mean()
+
+step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+for _ in range(50):
+    value, _ = jax.block_until_ready(step(W, jnp.float32(0.1)))
+print(bool(jnp.isfinite(value)))
+"""
+
+
+@pytest.mark.parametrize("solver", ["newton", "spectral", "lbfgs"])
+def test_lanes_of_fits_under_grad_return_with_a_pool_of_two_threads(solver):
+    # JAX before 0.11.2: lanes of a factorisation are tasks of the pool, whose thread waits for them
+    assert run(LANES, solver, JAX_NUM_CPU_DEVICES="1", PJRT_NPROC="2") == "True"

@@ -106,7 +106,11 @@ def _solve_all(problem: Problem, coef: Array, change: Array) -> Array:
     active = (coef != 0) | (l1 == 0)
     if coef.size <= MAX_FACTOR and not problem.design.is_sparse:
         matrix = problem.design.fold(_hessian, (loss, coef), problem.y, problem.sample_weight)
-        step = cholesky.masked_solve(matrix + jnp.diag(l2.T.ravel()), active.T.ravel(), change.T.ravel(), refine=True)
+        # Zero times the solution: the factorisation waits for it where the Hessian does not depend on it. JAX before
+        # 0.11.2 runs lanes of a factorisation as tasks of the pool whose thread waits for them: on two cores, two such
+        # factorisations at a time wait for ever.
+        matrix += jnp.diag((l2 + 0 * coef).T.ravel())
+        step = cholesky.masked_solve(matrix, active.T.ravel(), change.T.ravel(), refine=True)
         return step.reshape(coef.T.shape).T
 
     def curved(v: Array) -> Array:
