@@ -86,7 +86,8 @@ print(bool(jnp.isfinite(value)))
 
 
 @pytest.mark.parametrize(
-    "solver", ["newton", pytest.param("spectral", marks=pytest.mark.slow), pytest.param("lbfgs", marks=pytest.mark.slow)]
+    "solver",
+    ["newton", pytest.param("spectral", marks=pytest.mark.slow), pytest.param("lbfgs", marks=pytest.mark.slow)],
 )
 def test_lanes_of_fits_under_grad_return_with_a_pool_of_two_threads(solver):
     # JAX before 0.11.2: lanes of a factorisation are tasks of the pool, whose thread waits for them

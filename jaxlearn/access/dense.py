@@ -83,6 +83,9 @@ class Dense(Design):
     def take(self, columns):
         return self.X[:, columns].T
 
+    def some(self, index):
+        return Dense(self.X[index], near_zero=self.near_zero)
+
     @property
     def entries(self):
         return self.X

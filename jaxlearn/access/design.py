@@ -110,6 +110,10 @@ class Design(eqx.Module):
         """``X[:, columns]ᵀ`` as dense rows, (len(columns), n)."""
         raise NotImplementedError
 
+    def some(self, index: Array) -> Design:
+        """The design of the local rows `index`. Not for a sparse X."""
+        raise NotImplementedError
+
     @property
     def entries(self) -> Array:
         """The numbers that are stored: all of X, (n, p), or its non-zeros, (n_entries,)."""
@@ -197,6 +201,9 @@ class Lazy(Design):
     @property
     def is_sparse(self):
         return self.inner.is_sparse
+
+    def some(self, index):
+        return dataclasses.replace(self, inner=self.inner.some(index))
 
     def fold(self, lift, query, *rows, merge=None):
         shell = dataclasses.replace(self, inner=None)
