@@ -9,6 +9,7 @@ a smaller slice of the same rows, in memory.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -78,22 +79,23 @@ def published(n, p, r, batch=100):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--talk", type=int, nargs=2, default=(8192, 512), help="samples of the slice, and of a batch")
-    parser.add_argument("--transpose", type=int, nargs=2, default=(512, 256))
+    parser.add_argument("--transpose", type=int, nargs=2, default=(256, 128))
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     given = parser.parse_args()
     for name in given.shapes:
         rows, measured, (n_all, p) = [], [], SHAPES[name]
         n, batch = getattr(given, name)
         shape = f"{n_all} × {p}"
-        rates = {"making rows alone": making(n, p, batch)}
-        for r in (1, 12):
-            rates[f"jaxlearn r={r}, rows in memory"] = learning(held(n, p, batch), batch, r)
-            rates[f"jaxlearn r={r}, rows made meanwhile"] = learning(rows_of(n, p, batch), batch, r)
         few = max(batch // 2, 100) // 100 * 100
+        ways = {"making rows alone": partial(making, n, p, batch)}
         for r in (1, 12):
-            rates[f"published r={r}, rows in memory"] = published(few, p, r)
-        for what, rate in rates.items():
-            rows.append([shape, what, f"{rate:.0f}", f"{n_all / rate / 3600:.2f} h"])
+            ways[f"jaxlearn r={r}, rows in memory"] = partial(learning, held(n, p, batch), batch, r)
+            ways[f"jaxlearn r={r}, rows made meanwhile"] = partial(learning, rows_of(n, p, batch), batch, r)
+            ways[f"published r={r}, rows in memory"] = partial(published, few, p, r)
+        rates = {}
+        for what, measure in ways.items():
+            rate = rates[what] = measure()
+            rows.append([shape, what, f"{rate:.1f}" if rate < 100 else f"{rate:.0f}", f"{n_all / rate / 3600:.2f} h"])
             print(*rows[-1], flush=True)
         measured.append({"shape": [n_all, p], "slice": n, "batch": batch, "rates": rates, "peak": peak()})
         about = (
