@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ class Dense(Design):
         The mean of the rows is known not to be much larger than their spread: a shift, which copies X, would gain
         nothing, and is not made.
     """
+
+    serves: ClassVar = frozenset({"fold", "map", "columns", "rows"})
 
     X: Array
     axis_name: str | None = eqx.field(static=True, default=None)
@@ -84,7 +86,7 @@ class Dense(Design):
         return self.X[:, columns].T
 
     def some(self, index):
-        return Dense(self.X[index], near_zero=self.near_zero)
+        return Dense(self.X[index], self.axis_name, self.near_zero)
 
     @property
     def entries(self):

@@ -40,7 +40,7 @@ class Design(eqx.Module):
     Attributes
     ----------
     serves : frozenset of str
-        The patterns it realises, out of ``fold``, ``map`` and ``columns``.
+        The patterns it realises, out of ``fold``, ``map``, ``columns`` and ``rows``: any of them, in any order.
     on_host : bool
         The rows are on the host and come block by block: the solver's loop runs there too.
     """
@@ -111,7 +111,7 @@ class Design(eqx.Module):
         raise NotImplementedError
 
     def some(self, index: Array) -> Design:
-        """The design of the local rows `index`. Not for a sparse X."""
+        """The design of the local rows `index`, which knows the axis of the others. Served with ``rows``."""
         raise NotImplementedError
 
     @property

@@ -20,9 +20,10 @@ from jaxlearn.solvers.feature_sign import FeatureSign
 from jaxlearn.solvers.implicit import attach_derivative
 from jaxlearn.solvers.lbfgs import LBFGS
 from jaxlearn.solvers.newton import NewtonCholesky
-from jaxlearn.solvers.protocols import Objective, Problem
+from jaxlearn.solvers.protocols import Objective, Problem, Solver
 from jaxlearn.solvers.solution import CONVERGED, NONFINITE, STALLED, Budget, Solution
 from jaxlearn.solvers.solve import solve
+from jaxlearn.solvers.variance_reduced import METHODS, VarianceReduced
 from jaxlearn.solvers.working_set import WorkingSetPath
 
 from ._glm_types import GLM, MEDIUM, SMALL, FittedGLM
@@ -93,7 +94,7 @@ def spectrum_of(centred: Centred) -> Any:
     return build(centred.design, centred.sample_weight)
 
 
-def fit_squared(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
+def fit_squared(model: GLM, centred: Centred, init: Array | None, key: Array | None) -> FittedGLM:
     """Least squares without an l1 part: in closed form where p × p or n × n can be factored, else by iteration."""
     design, y, weight = centred.design, centred.y, centred.sample_weight
     problem = Problem(Objective(model.loss, model.penalty), design, y, weight)
@@ -115,10 +116,7 @@ def fit_squared(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
         status, n_steps = jnp.where(jnp.isfinite(residual), status, jnp.int32(NONFINITE)), jnp.int32(1)
     else:
         start = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
-        chosen = {"conjugate_gradient": ConjugateGradient, "newton": NewtonCholesky}.get(solver)
-        solution = _solve(
-            model, problem, LBFGS(precondition=_factorable(design)) if chosen is None else chosen(), start
-        )
+        solution = _solve(model, problem, _iterative(model, solver, design), start, key)
         coef, residual, certificate = solution.params, solution.residual, solution.certificate
         status, n_steps = solution.status, solution.n_steps
     coef = attach_derivative(problem, coef)
@@ -139,10 +137,17 @@ def _factorable(design: Design) -> bool:
     return design.shape[1] <= (MEDIUM // 4 if design.is_sparse else MEDIUM)
 
 
-def _solve(model: GLM, problem: Problem, solver: Any, start: Array) -> Solution:
+def _iterative(model: GLM, name: str, design: Design) -> Solver:
+    if name in METHODS:
+        return VarianceReduced(name, model.preconditioner)
+    chosen = {"conjugate_gradient": ConjugateGradient, "newton": NewtonCholesky}.get(name)
+    return LBFGS(precondition=_factorable(design)) if chosen is None else chosen()
+
+
+def _solve(model: GLM, problem: Problem, solver: Solver, start: Array, key: Array | None) -> Solution:
     held = _held(problem)
     budget = lax.stop_gradient(Budget(jnp.asarray(model.tol, start.dtype), jnp.asarray(model.max_steps, jnp.int32)))
-    return solve(held, solver, lax.stop_gradient(start), budget=budget)
+    return solve(held, solver, lax.stop_gradient(start), key=key, budget=budget)
 
 
 def _held(tree: Any) -> Any:
@@ -150,7 +155,7 @@ def _held(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array_like(leaf) else leaf, tree)
 
 
-def fit_smooth(model: GLM, design: Design, y: Array, weight: Array, init: Array | None) -> FittedGLM:
+def fit_smooth(model: GLM, design: Design, y: Array, weight: Array, init: Array | None, key: Array | None) -> FittedGLM:
     """A smooth loss: the intercept is one more coefficient, without a penalty."""
     penalty, location = model.penalty, None
     n_features, outputs = design.shape[1], y.shape[1:]
@@ -161,8 +166,7 @@ def fit_smooth(model: GLM, design: Design, y: Array, weight: Array, init: Array 
         penalty = _with_free_intercept(penalty, n_features, y.dtype)
         start = jnp.concatenate([start, jnp.zeros((1, *outputs), y.dtype)])
     problem = Problem(Objective(model.loss, penalty), design, y, weight)
-    solver: Any = NewtonCholesky() if model.solver == "newton" else LBFGS(precondition=_factorable(design))
-    solution = _solve(model, problem, solver, start)
+    solution = _solve(model, problem, _iterative(model, model.solver, design), start, key)
     coef = attach_derivative(problem, solution.params)
     intercept = jnp.zeros(outputs, y.dtype)
     if location is not None:

@@ -7,6 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxlearn.objectives import ElasticNet, Loss, NoPenalty, Penalty, Squared
+from jaxlearn.solvers.variance_reduced import METHODS, PRECONDITIONERS
 
 __all__ = ["GLM", "MEDIUM", "SMALL", "FittedGLM", "FittedPath"]
 
@@ -16,9 +17,9 @@ SMALL = 256
 MEDIUM = 4096
 
 SOLVERS = {
-    "squared": ("spectral", "least_squares", "conjugate_gradient", "newton", "lbfgs"),
+    "squared": ("spectral", "least_squares", "conjugate_gradient", "newton", "lbfgs", *METHODS),
     "sparse": ("feature_sign", "coordinate_descent"),
-    "smooth": ("lbfgs", "newton"),
+    "smooth": ("lbfgs", "newton", *METHODS),
 }
 
 
@@ -42,7 +43,10 @@ class GLM(eqx.Module):
     solver : str
         ``auto`` chooses by loss, penalty and shape. Squared loss: ``spectral`` (one eigendecomposition for all
         strengths), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``, ``coordinate_descent``.
-        Otherwise: ``lbfgs``, ``newton``.
+        Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic gradients with reduced variance:
+        ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
+    preconditioner : {"newton", "nystrom"}
+        Of the stochastic ones: the Hessian of √n rows, or its leading part of rank ten.
     working_set : int, optional
         With l1: most columns that are solved for together, and a bound on the non-zero coefficients; a fit that needs
         more ends with the status OVERFLOW. By default at most 256.
@@ -61,6 +65,7 @@ class GLM(eqx.Module):
     working_set: int | None = eqx.field(static=True, default=None)
     precompute: bool | None = eqx.field(static=True, default=None)
     random: bool = eqx.field(static=True, default=False)
+    preconditioner: str = eqx.field(static=True, default="newton")
 
     def __check_init__(self) -> None:
         kind = self.kind
@@ -69,6 +74,8 @@ class GLM(eqx.Module):
                 f"`solver={self.solver!r}` does not solve {type(self.loss).__name__} with {type(self.penalty).__name__}; "
                 f"expected 'auto' or one of {SOLVERS[kind]}."
             )
+        if self.preconditioner not in PRECONDITIONERS:
+            raise ValueError(f"`preconditioner={self.preconditioner!r}`; expected one of {PRECONDITIONERS}.")
         if isinstance(self.penalty, ElasticNet) and not isinstance(self.loss, Squared):
             raise ValueError(f"{type(self.loss).__name__} takes the penalties NoPenalty and L2; got ElasticNet.")
 

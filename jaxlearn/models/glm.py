@@ -58,7 +58,7 @@ def fit(
     init : (n_features,) or (n_features, k), optional
         Coefficients to start from.
     key : PRNG key, optional
-        For ``random``.
+        For ``random``, and for stochastic solvers.
     axis_name : str, optional
         Inside ``shard_map``, ``pmap`` or ``vmap``: the axis over which the rows are split. The result is the same on
         every shard. Such a fit cannot be differentiated; ``jit`` of a fit on a sharded array can.
@@ -83,11 +83,11 @@ def fit(
     """
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     if model.kind == "smooth":
-        return fit_smooth(model, design, y, weight, init)
+        return fit_smooth(model, design, y, weight, init, key)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "sparse":
         return fit_sparse(model, centred, init, key)
-    return fit_squared(model, centred, init)
+    return fit_squared(model, centred, init, key)
 
 
 def path(

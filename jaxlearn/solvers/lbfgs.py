@@ -14,6 +14,7 @@ from jaxlearn.linalg import cholesky
 from jaxlearn.objectives import Loss
 
 from .descent import Descent
+from .sampling import by_weight
 
 __all__ = ["LBFGS"]
 
@@ -120,14 +121,12 @@ class LBFGS(Descent):
 
 def _gram(_: Any, X: Any, w: Array) -> Array:
     """``Xᵀ ω X`` over the local rows, or its estimate from a sample in strata of equal weight."""
-    (n_samples, n_features), dtype = X.shape, w.dtype
+    n_samples, n_features = X.shape
     size = ROWS_FOR_EACH * n_features
-    if X.is_sparse or n_features < MANY_FEATURES or n_samples < 2 * size:
+    if "rows" not in X.serves or n_features < MANY_FEATURES or n_samples < 2 * size:
         return X.gram(w)
-    up_to = jnp.cumsum(w)
-    share = (jnp.arange(size, dtype=dtype) + jax.random.uniform(jax.random.key(0), (size,), dtype)) / size
-    index = jnp.searchsorted(up_to, share * up_to[-1], side="right")
-    return X.some(jnp.minimum(index, n_samples - 1)).gram(jnp.full(size, up_to[-1] / size))
+    index, weight = by_weight(w, size, jax.random.key(0))
+    return X.some(index).gram(weight)
 
 
 def _value_and_gradient(query: tuple[Loss, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, None]:

@@ -12,6 +12,7 @@ from jaxlearn.access import Dense, Sparse, stream
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L1, L2, ElasticNet, Logistic, Multinomial
+from jaxlearn.solvers.variance_reduced import METHODS
 
 N, P_, SHARDS = 160, 7, 8
 
@@ -32,6 +33,11 @@ def models(dtype):
         "newton": GLM(loss=Logistic(), penalty=L2(0.1), tol=tol, solver="newton"),
         "multinomial_lbfgs": GLM(loss=Multinomial(), penalty=L2(0.1), tol=tol),
         "multinomial_newton": GLM(loss=Multinomial(), penalty=L2(0.1), tol=tol, solver="newton"),
+        "svrg": GLM(loss=Logistic(), penalty=L2(0.1), tol=tol, solver="svrg"),
+        "saga": GLM(loss=Logistic(), penalty=L2(0.1), tol=tol, solver="saga"),
+        "katyusha": GLM(loss=Logistic(), penalty=L2(0.1), tol=tol, solver="katyusha"),
+        "multinomial_svrg": GLM(loss=Multinomial(), penalty=L2(0.1), tol=tol, solver="svrg"),
+        "squared_svrg": GLM(penalty=L2(0.1), tol=tol, solver="svrg"),
     }
 
 
@@ -45,7 +51,7 @@ def data(name, dtype):
     y = X @ np.array([2, 0, 0, -1, 0, 0, 0.5]) + rng.standard_normal(N)
     if name.startswith("multinomial"):
         y = np.eye(3)[np.digitize(y, np.quantile(y, [0.3, 0.6]))]
-    elif name in ("lbfgs", "newton"):
+    elif name in ("lbfgs", "newton", *METHODS):
         y = (y > np.median(y)) * 1.0
     w = rng.random((3, N))
     w[:, ::7] = 0
@@ -120,7 +126,9 @@ def test_eager_and_pmap(name, dtype):
         close(jax.block_until_ready(mapped(model, *blocks)), alone, dtype)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("least_squares",)])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if n != "least_squares" and models(np.float64)[n].solver not in METHODS]
+)
 def test_sparse_is_dense(name, dtype):
     from scipy import sparse
 
