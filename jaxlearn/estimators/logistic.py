@@ -6,6 +6,7 @@ import warnings
 from numbers import Integral, Real
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import compute_class_weight
@@ -14,13 +15,37 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2, Logistic, Multinomial, NoPenalty
+from jaxlearn.solvers.solution import MAX_STEPS
+from jaxlearn.solvers.variance_reduced import METHODS
 
-from .base import ProbabilisticClassifier, compute, number
+from .base import ProbabilisticClassifier, compute, number, seed
 from .constraints import NON_NEGATIVE, ONE_OF, POSITIVE, SHARE
 from .inputs import Data, place, read
 from .programs import logistic
 
 __all__ = ["LogisticRegression"]
+
+SOLVERS = dict.fromkeys(("lbfgs", "liblinear", "newton-cg", "sag", "saga"), "lbfgs")
+SOLVERS |= {"newton-cholesky": "newton"} | {f"sketchy-{method}": method for method in METHODS}
+
+
+METHODS_BY_ROWS = tuple(name for name, method in SOLVERS.items() if method in METHODS)
+# Newton's method from where L-BFGS has got to: about so many steps, each of which takes as long as p / 40 passes.
+NEWTON_STEPS, PASSES_FOR_A_FEATURE = 6, 1 / 40
+# Most coefficients whose Hessian auto would form, and flops of passes that cost less than to compile a second program.
+MOST_COEFFICIENTS, CHEAP = 1024, 4e9
+
+
+def patience(data: Data) -> int:
+    """Passes after which ``auto`` leaves L-BFGS for Newton's method.
+
+    As many as Newton's method would have cost, so that in hindsight at most twice the best of the two was paid.
+    """
+    n_classes = data.y.shape[1] if data.y.ndim > 1 else 1
+    if data.n_features * n_classes > MOST_COEFFICIENTS or n_classes > 1:
+        return np.iinfo(np.int32).max
+    passes = NEWTON_STEPS * (1 + PASSES_FOR_A_FEATURE * data.n_features)
+    return int(max(passes, CHEAP / (4 * data.n_samples * data.n_features)))
 
 
 class LogisticRegression(ProbabilisticClassifier):
@@ -28,7 +53,7 @@ class LogisticRegression(ProbabilisticClassifier):
 
     *Minimises* ``C Σ s_i log_loss_i + ½ ‖w‖²``, s the sample weights times the class weights; the intercept is free.
 
-    By L-BFGS in the metric of a quadratic majorant, or by Newton's method.
+    By L-BFGS in the metric of a quadratic majorant, by Newton's method, or by stochastic gradients with reduced variance.
 
     Parameters
     ----------
@@ -49,12 +74,16 @@ class LogisticRegression(ProbabilisticClassifier):
     class_weight : dict or "balanced", default=None
         Weights of the classes.
     random_state : int, RandomState instance or None, default=None
-        Without meaning: no solver draws.
-    solver : {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}, default="lbfgs"
-        ``newton-cholesky`` is Newton's method, every other name L-BFGS, which reaches the same minimum. ``liblinear``
-        takes two classes.
+        Seeds the solvers that draw rows, ``sketchy-``.
+    solver : {"auto", "lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga", "sketchy-svrg", \
+            "sketchy-saga", "sketchy-katyusha"}, default="auto"
+        ``auto`` begins with L-BFGS in the metric of the rows, or of a sample, and goes on with Newton's method if it has
+        not ended after as many passes as that is estimated to cost; see ``solver_``. ``newton-cholesky`` is Newton's
+        method, ``sketchy-`` are stochastic gradients with reduced variance and a preconditioner from a sample of the
+        rows, for dense rows. scikit-learn's other names are L-BFGS, which reaches the same minimum; ``liblinear`` takes
+        two classes.
     max_iter : int, default=100
-        Largest number of passes over the data.
+        Largest number of passes over the data; of ``sketchy-``, of epochs.
     verbose : int, default=0
         Without meaning: a compiled program prints nothing.
     warm_start : bool, default=False
@@ -71,7 +100,9 @@ class LogisticRegression(ProbabilisticClassifier):
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Intercepts; zeros without.
     n_iter_ : ndarray of shape (1,)
-        Passes over the data.
+        Passes over the data, or epochs.
+    solver_ : str
+        What ran: ``lbfgs``, ``newton``, ``svrg``, ``saga``, ``katyusha`` or ``lbfgs, then newton``.
     certificate_ : float
         Largest entry of the gradient.
     converged_ : bool
@@ -101,7 +132,7 @@ class LogisticRegression(ProbabilisticClassifier):
         "intercept_scaling": [POSITIVE],
         "class_weight": [dict, ONE_OF("balanced"), None],
         "random_state": ["random_state"],
-        "solver": [ONE_OF("lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga")],
+        "solver": [ONE_OF("auto", *SOLVERS)],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
@@ -120,7 +151,7 @@ class LogisticRegression(ProbabilisticClassifier):
         intercept_scaling=1,
         class_weight=None,
         random_state=None,
-        solver="lbfgs",
+        solver="auto",
         max_iter=100,
         verbose=0,
         warm_start=False,
@@ -166,10 +197,26 @@ class LogisticRegression(ProbabilisticClassifier):
         self._refuse_unsupported()
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
         data = place(X, *self._encode(y, weight))
-        fitted, separable = compute(logistic, data, self._model(data), self._start(data))
+        fitted, separable = self._minimise(data)
         if separable:
             self._warn_separable()
         return self._adopt(fitted, data, self.tol)
+
+    def _minimise(self, data: Data) -> tuple[Any, Any]:
+        """By the solver that was asked for, which `solver_` names."""
+        start, drawn = self._start(data), seed(self.random_state)
+        self.solver_ = SOLVERS.get(self.solver, "lbfgs")
+        if self.solver in METHODS_BY_ROWS and data.is_sparse:
+            raise ValueError(f"solver={self.solver!r} takes dense rows; for a sparse X use solver='auto'.")
+        most = patience(data) if self.solver == "auto" else self.max_iter
+        model = self._model(data, self.solver_, min(most, self.max_iter))
+        fitted, separable = compute(logistic, data, model, start, drawn)
+        if fitted.status != MAX_STEPS or fitted.n_steps >= self.max_iter:
+            return fitted, separable
+        self.solver_ = "lbfgs, then newton"
+        model = self._model(data, "newton", self.max_iter - int(fitted.n_steps))
+        rest, separable = compute(logistic, data, model, (fitted.coef, fitted.intercept), drawn)
+        return eqx.tree_at(lambda f: f.n_steps, rest, fitted.n_steps + rest.n_steps), separable
 
     def _refuse_unsupported(self) -> None:
         if self.penalty in ("l1", "elasticnet") or (self.penalty == "deprecated" and self.l1_ratio):
@@ -207,7 +254,7 @@ class LogisticRegression(ProbabilisticClassifier):
             weight = weight * each.astype(weight.dtype)[codes]
         return codes if len(self.classes_) == 2 else np.eye(len(self.classes_))[codes], weight
 
-    def _model(self, data: Data) -> GLM:
+    def _model(self, data: Data, solver: str, max_steps: int) -> GLM:
         dtype = data.dtype
         free = self.penalty is None or np.isinf(self.C)
         return GLM(
@@ -215,19 +262,20 @@ class LogisticRegression(ProbabilisticClassifier):
             # C Σ s_i loss_i + ½ ‖w‖² in units of C Σ s_i
             penalty=NoPenalty() if free else L2(number(1 / (self.C * data.total_weight), dtype)),
             tol=number(self.tol, dtype),
-            max_steps=np.int32(self.max_iter),
+            max_steps=np.int32(max_steps),
             fit_intercept=self.fit_intercept,
-            solver="newton" if self.solver == "newton-cholesky" else "auto",
+            solver=solver,
         )
 
-    def _start(self, data: Data) -> np.ndarray:
+    def _start(self, data: Data) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients and intercepts."""
         shape = data.n_features, *data.y.shape[1:]
         if not (self.warm_start and hasattr(self, "coef_")):
-            return np.zeros(shape, data.dtype)
-        coef = np.asarray(self.coef_.T, data.dtype)
+            return np.zeros(shape, data.dtype), np.zeros(shape[1:], data.dtype)
+        coef, intercept = np.asarray(self.coef_.T, data.dtype), np.asarray(self.intercept_, data.dtype)
         if coef.size != np.prod(shape):
             raise ValueError(f"`warm_start` found coefficients of shape {coef.shape}; X and y now ask for {shape}.")
-        return coef.reshape(shape)
+        return coef.reshape(shape), intercept.reshape(shape[1:])
 
     def _adopt(self, fitted: Any, data: Data, tol: Any) -> LogisticRegression:
         super()._adopt(fitted, data, tol)

@@ -28,6 +28,7 @@ __all__ = [
     "alpha_max",
     "elastic_net",
     "fit",
+    "fit_drawn",
     "fit_each",
     "follow",
     "follow_folds",
@@ -47,6 +48,12 @@ def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
     return glm.fit(model, X, y, weight, init=init, axis_name=axis_name)
 
 
+def fit_drawn(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
+    """As `fit`, from zero, by a solver that draws rows."""
+    (X, y, weight), (model, seed) = rows, rest
+    return glm.fit(model, X, y, weight, key=jax.random.key(seed), axis_name=axis_name)
+
+
 def fit_each(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
     """Each target with a strength of its own: lanes that share what depends on X alone, its spectrum for instance."""
     (X, y, weight), (model,) = rows, rest
@@ -62,9 +69,9 @@ def _with_alpha(model: GLM, alpha: Array) -> GLM:
 
 def logistic(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[FittedGLM, Array]:
     """The fit, and whether it separates the classes without a penalty: then there is no optimum."""
-    (X, y, weight), (model, init) = rows, rest
+    (X, y, weight), (model, init, seed) = rows, rest
     design = as_design(X, axis_name)
-    fitted = glm.fit(model, design, y, weight, init=init, axis_name=axis_name)
+    fitted = glm.fit(model, design, y, weight, init=init, key=jax.random.key(seed), axis_name=axis_name)
     if not isinstance(model.penalty, NoPenalty):
         return fitted, jnp.bool_(False)
     return fitted, design.fold(_weight_misclassified, fitted, y, weight) == 0

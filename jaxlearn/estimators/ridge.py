@@ -14,11 +14,12 @@ from jaxlearn.models._glm_routes import squared_solver
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2
 from jaxlearn.objectives import ElasticNet as ElasticNetPenalty
+from jaxlearn.solvers.variance_reduced import METHODS
 
-from .base import LinearClassifier, LinearModel, LinearRegressor, compute, number
+from .base import LinearClassifier, LinearModel, LinearRegressor, compute, number, seed
 from .constraints import COUNT, LINEAR, NON_NEGATIVE, ONE_OF
 from .inputs import Data, place, read
-from .programs import elastic_net, fit, fit_each
+from .programs import elastic_net, fit, fit_drawn, fit_each
 
 __all__ = ["Ridge", "RidgeClassifier"]
 
@@ -30,6 +31,7 @@ SOLVERS = {
     "sparse_cg": "conjugate_gradient",
     "sag": "lbfgs",
     "saga": "lbfgs",
+    **{f"sketchy-{method}": method for method in METHODS},
 }
 
 
@@ -66,12 +68,17 @@ class _RidgeModel(LinearModel):
         self.random_state = random_state
 
     def _fit(self, data: Data) -> _RidgeModel:
+        if SOLVERS.get(self.solver) in METHODS and data.is_sparse:
+            raise ValueError(f"solver={self.solver!r} takes dense rows; for a sparse X use solver='auto'.")
         model = self._model(data)
-        self.solver_ = "feature_sign" if self.positive else squared_solver(model, as_design(data.X))
+        chosen = model.solver if model.solver != "auto" else squared_solver(model, as_design(data.X))
+        self.solver_ = "feature_sign" if self.positive else chosen
         if self.positive:
             fitted = elastic_net(data, model)
         elif np.ndim(model.penalty.alpha):  # type: ignore[attr-defined]
             fitted = compute(fit_each, data, model)
+        elif self.solver_ in METHODS:
+            fitted = compute(fit_drawn, data, model, seed(self.random_state))
         else:
             fitted = compute(fit, data, model, None)
         return self._adopt(fitted, data, self.tol)
@@ -131,18 +138,20 @@ class Ridge(MultiOutputMixin, RegressorMixin, LinearRegressor, _RidgeModel):
         Largest number of passes over the data of an iterative solver; by default the larger of 1000 and ten times the
         number of features.
     tol : float, default=1e-4
-        Conjugate gradients: relative residual of the normal equations. L-BFGS: largest entry of the gradient of the
+        Conjugate gradients: relative residual of the normal equations. L-BFGS and ``sketchy-``: largest entry of the gradient of the
         objective divided by twice the total weight. ``positive=True``: duality gap, in units of the weighted mean of
         (y − ȳ)². The closed form does not use it.
-    solver : {"auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs"}, default="auto"
+    solver : {"auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs", "sketchy-svrg", \
+            "sketchy-saga", "sketchy-katyusha"}, default="auto"
         ``svd`` and ``cholesky`` are one eigendecomposition of the smaller of Xᵀ X and X Xᵀ, refined on the data;
         ``lsqr`` and ``sparse_cg`` are preconditioned conjugate gradients; ``sag`` and ``saga`` are L-BFGS, which
-        reaches the same minimum; ``auto`` chooses the first or the second by the shape of X. ``lbfgs`` asks for
-        ``positive=True``, which is solved by feature-sign Newton steps.
+        reaches the same minimum; ``sketchy-`` are stochastic gradients with reduced variance and a preconditioner from
+        a sample of the rows, for dense rows; ``auto`` chooses the first or the second by the shape of X. ``lbfgs`` asks
+        for ``positive=True``, which is solved by feature-sign Newton steps.
     positive : bool, default=False
         Restrict the coefficients to be ≥ 0.
     random_state : int, RandomState instance or None, default=None
-        Without meaning: no solver draws.
+        Seeds the solvers that draw rows, ``sketchy-``.
 
     Attributes
     ----------
@@ -153,7 +162,8 @@ class Ridge(MultiOutputMixin, RegressorMixin, LinearRegressor, _RidgeModel):
     n_iter_ : int or list of int
         Passes over the data; 1 for the closed form.
     solver_ : str
-        The solver that ran: ``spectral``, ``conjugate_gradient``, ``lbfgs`` or ``feature_sign``.
+        The solver that ran: ``spectral``, ``conjugate_gradient``, ``lbfgs``, ``svrg``, ``saga``, ``katyusha`` or
+        ``feature_sign``.
     certificate_ : float or ndarray of shape (n_targets,)
         What `tol` bounds; the relative residual of the normal equations for the closed form.
     converged_ : bool
@@ -208,12 +218,13 @@ class RidgeClassifier(LinearClassifier, _RidgeModel):
         As for `Ridge`.
     class_weight : dict or "balanced", default=None
         Weights of the classes.
-    solver : {"auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs"}, default="auto"
+    solver : {"auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs", "sketchy-svrg", \
+            "sketchy-saga", "sketchy-katyusha"}, default="auto"
         As for `Ridge`.
     positive : bool, default=False
         Restrict the coefficients to be ≥ 0.
     random_state : int, RandomState instance or None, default=None
-        Without meaning: no solver draws.
+        Seeds the solvers that draw rows, ``sketchy-``.
 
     Attributes
     ----------

@@ -155,8 +155,16 @@ def _held(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array_like(leaf) else leaf, tree)
 
 
-def fit_smooth(model: GLM, design: Design, y: Array, weight: Array, init: Array | None, key: Array | None) -> FittedGLM:
-    """A smooth loss: the intercept is one more coefficient, without a penalty."""
+def fit_smooth(
+    model: GLM,
+    design: Design,
+    y: Array,
+    weight: Array,
+    init: Array | None,
+    free: Array | None,
+    key: Array | None,
+) -> FittedGLM:
+    """A smooth loss: the intercept is one more coefficient, without a penalty, which starts at `free`."""
     penalty, location = model.penalty, None
     n_features, outputs = design.shape[1], y.shape[1:]
     start = jnp.zeros((n_features, *outputs), y.dtype) if init is None else jnp.asarray(init, y.dtype)
@@ -164,7 +172,10 @@ def fit_smooth(model: GLM, design: Design, y: Array, weight: Array, init: Array 
         location = design.location()
         design = WithIntercept(design.shifted(location))
         penalty = _with_free_intercept(penalty, n_features, y.dtype)
-        start = jnp.concatenate([start, jnp.zeros((1, *outputs), y.dtype)])
+        offset = jnp.zeros(outputs, y.dtype)
+        if free is not None:  # as seen from the shifted rows
+            offset = jnp.asarray(free, y.dtype) + jnp.matmul(location, start, precision=lax.Precision.HIGHEST)
+        start = jnp.concatenate([start, offset[None]])
     problem = Problem(Objective(model.loss, penalty), design, y, weight)
     solution = _solve(model, problem, _iterative(model, model.solver, design), start, key)
     coef = attach_derivative(problem, solution.params)

@@ -41,7 +41,7 @@ def fit(
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
     *,
-    init: Array | None = None,
+    init: Array | tuple[Array, Array] | None = None,
     key: Array | None = None,
     axis_name: str | None = None,
 ) -> FittedGLM:
@@ -55,8 +55,8 @@ def fit(
         Several targets for the squared loss without l1; one-hot rows for ``Multinomial``.
     sample_weight : (n_samples,), optional
         ≥ 0; zero is a row that is not there.
-    init : (n_features,) or (n_features, k), optional
-        Coefficients to start from.
+    init : (n_features,) or (n_features, k), or a pair, optional
+        Coefficients to start from, or these and intercepts.
     key : PRNG key, optional
         For ``random``, and for stochastic solvers.
     axis_name : str, optional
@@ -82,8 +82,9 @@ def fit(
     -0.48
     """
     design, y, weight = prepare(X, y, sample_weight, axis_name)
+    init, free = init if isinstance(init, tuple) else (init, None)
     if model.kind == "smooth":
-        return fit_smooth(model, design, y, weight, init, key)
+        return fit_smooth(model, design, y, weight, init, free, key)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "sparse":
         return fit_sparse(model, centred, init, key)
