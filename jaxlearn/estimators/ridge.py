@@ -138,9 +138,9 @@ class Ridge(MultiOutputMixin, RegressorMixin, LinearRegressor, _RidgeModel):
         Largest number of passes over the data of an iterative solver; by default the larger of 1000 and ten times the
         number of features.
     tol : float, default=1e-4
-        Conjugate gradients: relative residual of the normal equations. L-BFGS and ``sketchy-``: largest entry of the gradient of the
-        objective divided by twice the total weight. ``positive=True``: duality gap, in units of the weighted mean of
-        (y − ȳ)². The closed form does not use it.
+        Conjugate gradients: relative residual of the normal equations. L-BFGS and ``sketchy-``: largest entry of the
+        gradient of the objective divided by twice the total weight. ``positive=True``: duality gap, in units of the
+        weighted mean of (y − ȳ)². The closed form does not use it.
     solver : {"auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs", "sketchy-svrg", \
             "sketchy-saga", "sketchy-katyusha"}, default="auto"
         ``svd`` and ``cholesky`` are one eigendecomposition of the smaller of Xᵀ X and X Xᵀ, refined on the data;
