@@ -25,7 +25,7 @@ from .programs import logistic
 
 __all__ = ["LogisticRegression"]
 
-SOLVERS = dict.fromkeys(("lbfgs", "liblinear", "newton-cg", "sag", "saga"), "lbfgs")
+SOLVERS: dict[str, str] = dict.fromkeys(("lbfgs", "liblinear", "newton-cg", "sag", "saga"), "lbfgs")
 SOLVERS |= {"newton-cholesky": "newton"} | {f"sketchy-{method}": method for method in METHODS}
 
 

@@ -160,6 +160,7 @@ def fit_smooth(
     design: Design,
     y: Array,
     weight: Array,
+    *,
     init: Array | None,
     free: Array | None,
     key: Array | None,

@@ -84,7 +84,7 @@ def fit(
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     init, free = init if isinstance(init, tuple) else (init, None)
     if model.kind == "smooth":
-        return fit_smooth(model, design, y, weight, init, free, key)
+        return fit_smooth(model, design, y, weight, init=init, free=free, key=key)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "sparse":
         return fit_sparse(model, centred, init, key)

@@ -65,7 +65,7 @@ class Batches(eqx.Module):
         """Batches in an epoch. Up to ``size − 1`` rows, other ones in each epoch, are in none."""
         return self.n_samples // self.size
 
-    def __getitem__(self, i: Array) -> Array:
+    def __getitem__(self, i: Array | int) -> Array:
         """Rows of batch i, (size,)."""
         stratum = jnp.arange(self.size, dtype=jnp.int32) * self.count
         return (self.origin + stratum + (self.starts + i) % self.count) % self.n_samples

@@ -208,15 +208,13 @@ def _strength(problem: Problem, coef: Array) -> Array:
 
 
 def _evaluate(problem: Problem, coef: Array) -> _Snapshot:
-    f = problem.design.matvec(coef)
-    slopes = problem.objective.loss.gradient(problem.y, f)
-    rows = problem.y, problem.sample_weight, f, slopes
-    value, gradient = problem.design.fold(_sums, problem.objective.loss, *rows)
-    return _Snapshot(coef, value, gradient, slopes)
+    f, loss = problem.design.matvec(coef), problem.objective.loss
+    value, gradient = problem.design.fold(_sums, loss, problem.y, problem.sample_weight, f)
+    return _Snapshot(coef, value, gradient, loss.gradient(problem.y, f))
 
 
-def _sums(loss: Loss, X: Any, y: Array, w: Array, f: Array, slopes: Array) -> tuple[Array, Array]:
-    return (w @ loss.value(y, f)).sum(), _correlate(None, X, w, slopes)
+def _sums(loss: Loss, X: Any, y: Array, w: Array, f: Array) -> tuple[Array, Array]:
+    return (w @ loss.value(y, f)).sum(), _correlate(None, X, w, loss.gradient(y, f))
 
 
 def _hessian_rows(problem: Problem, coef: Array, size: int, key: Array) -> Array:
