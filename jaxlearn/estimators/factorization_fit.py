@@ -6,7 +6,6 @@ import dataclasses
 import time
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,9 @@ from jaxlearn.access import checkpoint as checkpoints
 from jaxlearn.access.scan import Place, Scan, in_order
 from jaxlearn.models import matrix_factorization as mf
 
-__all__ = ["Checkpointing", "Learner", "LearningProgress"]
+from .checkpointing import Checkpointing
+
+__all__ = ["Learner", "LearningProgress"]
 
 REDUCTIONS = 1, 2, 4, 8, 12
 # Of the certificate while the fit goes on; the last one is ten times as accurate.
@@ -58,31 +59,6 @@ class LearningProgress(NamedTuple):
     def components(self) -> np.ndarray:
         """A copy of the atoms, (n_components, n_features), in the order of the features."""
         return in_order(self.state.dictionary, self.columns)
-
-
-class Checkpointing(NamedTuple):
-    """Where a fit is written to, how often, and what must not have changed.
-
-    Attributes
-    ----------
-    folder : path
-    every : float
-        Seconds between two checkpoints; 0 writes one after each dispatch.
-    resume : bool
-        Go on from what is there.
-    expected : dict
-        What a checkpoint must agree with: the identity of the data and of the fit.
-    """
-
-    folder: Path
-    every: float
-    resume: bool
-    expected: dict[str, Any]
-
-    def find(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Arrays and header of the newest checkpoint, if there is one to go on from."""
-        found = checkpoints.load(self.folder, self.expected) if self.resume else None
-        return None if found is None else found[1:]
 
 
 @dataclasses.dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,13 +11,13 @@ import numpy as np
 from sklearn.utils import check_array
 
 from jaxlearn.access.scan import COLUMNS, BatchSizes, Scan, permutation
-from jaxlearn.access.source import Arrays, digest
 from jaxlearn.access.streamed import Streamed
 from jaxlearn.models import matrix_factorization as mf
 from jaxlearn.objectives import L2, Ball, ElasticNet, ElasticNetBall, L2Ball, Penalty
 
 from .base import number, seed
-from .factorization_fit import Checkpointing, Learner
+from .checkpointing import checkpointing_of
+from .factorization_fit import Learner
 
 __all__ = ["first_state", "learner_of", "model_of", "penalty_of"]
 
@@ -78,7 +77,7 @@ def first_state(estimator: Any, model: mf.MatrixFactorization, rows: Any, column
 
 def learner_of(estimator: Any, X: Any, dtype: np.dtype) -> Learner:
     """The fit, before it begins."""
-    checkpointing = None if estimator.checkpoint is None else _checkpointing(estimator, X)
+    checkpointing = None if estimator.checkpoint is None else checkpointing_of(estimator, X, BESIDE)
     found = None if checkpointing is None else checkpointing.find()
     drawn = int(seed(estimator.random_state)) if found is None else int(found[1]["seed"])
     choose, reduction = estimator.reduction == "auto", 1 if estimator.reduction == "auto" else estimator.reduction
@@ -144,24 +143,3 @@ def _known(scan: Scan) -> int:
     if scan.n_samples is None:
         raise ValueError("`average` needs to know the number of rows: this stream is an iterator.")
     return scan.n_samples
-
-
-def _checkpointing(estimator: Any, X: Any) -> Checkpointing:
-    parameters = {name: _named(value) for name, value in estimator.get_params().items() if name not in BESIDE}
-    if isinstance(X, Streamed):
-        source = X.reader.source.fingerprint()
-    elif isinstance(X, np.ndarray):
-        source = Arrays([X]).fingerprint()
-    else:
-        source = digest(X.shape, str(X.dtype), np.asarray(X[:: max(1, len(X) // 16)]).tobytes())
-    expected = {"source": source, "parameters": parameters}
-    return Checkpointing(Path(estimator.checkpoint), estimator.every, estimator.resume, expected)
-
-
-def _named(value: Any) -> Any:
-    """A parameter as JSON can hold it."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.integer | np.floating):
-        return value.item()
-    return digest(np.asarray(value).tobytes()) if hasattr(value, "__array__") else type(value).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
@@ -25,9 +26,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxlearn.models import network
 
+from .batches import Batch
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF, POSITIVE, SHARE
 from .inputs import FLOATS
-from .network_training import Rows, Schedule, Stopping, epoch_order, outputs, train_epoch, warn_of_the_last_epoch
+from .network_training import (
+    Held,
+    PassingRows,
+    Rows,
+    Schedule,
+    Stopping,
+    outputs,
+    train_epoch,
+    warn_of_the_last_epoch,
+)
+from .segments import Passing, Source
 
 __all__ = ["Perceptrons"]
 
@@ -86,6 +98,7 @@ class Perceptrons(BaseEstimator):
     epsilon: Any
     n_iter_no_change: Any
     max_fun: int
+    n_features_in_: int
     validation_scores_: Any
     best_validation_score_: Any
     best_loss_: Any
@@ -129,24 +142,57 @@ class Perceptrons(BaseEstimator):
     def _train(self, X: Any, y: np.ndarray, weight: np.ndarray, *, incremental: bool) -> None:
         """Learn from validated rows: X (n, p), dense or sparse, y (n, k), weight (n,)."""
         dtype = np.dtype(X.dtype)
-        X = X.tocsr() if scipy.sparse.issparse(X) else X
-        y, rng = y.astype(dtype), check_random_state(self.random_state)
-        fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        rows = Rows(X.tocsr() if scipy.sparse.issparse(X) else X, y.astype(dtype), weight.astype(dtype))
         self.n_outputs_ = y.shape[1]
+        self._learn(rows, dtype, incremental)
+
+    def _train_passing(self, source: Source, n_outputs: int, targets: Callable[[Batch], np.ndarray]) -> None:
+        """Learn from rows that pass by, whose targets, (b, k), are made of those of each batch."""
+        if not self._stochastic:
+            raise ValueError(
+                "solver='lbfgs' looks at all rows in each step: a stream, or an iterable, takes 'adam' or 'sgd'."
+            )
+        dtype, n_features = source.kind.dtype, source.kind.shape[0]
+        if hasattr(self, "coefs_") and self.warm_start and len(self.coefs_[0]) != n_features:
+            raise ValueError(f"X has {n_features} features, and the network {len(self.coefs_[0])}.")
+
+        def encode(batch: Batch) -> Batch:
+            return Batch(batch.X, targets(batch).astype(dtype), batch.sample_weight.astype(dtype), batch.name)
+
+        self.n_outputs_ = n_outputs
+        size = self._size_of_batch(source.n_rows)
+        self._learn(Passing(source, encode, size), dtype, incremental=False)
+
+    def _size_of_batch(self, n_rows: int | None) -> int:
+        if n_rows is None:
+            return 200 if self.batch_size == "auto" else self.batch_size
+        if self.batch_size != "auto" and self.batch_size > n_rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                UserWarning,
+                stacklevel=4,
+            )
+        return min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
+
+    def _learn(self, rows: Rows | Passing, dtype: np.dtype, incremental: bool) -> None:
+        rng = check_random_state(self.random_state)
+        fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         if fresh:
-            self._begin(X.shape[1], dtype, rng)
-        elif self.coefs_[-1].shape[1] != y.shape[1]:
-            raise ValueError(f"y has {y.shape[1]} outputs, and the network {self.coefs_[-1].shape[1]}.")
+            self._begin(self.n_features_in_, dtype, rng)
+        elif self.coefs_[-1].shape[1] != self.n_outputs_:
+            raise ValueError(f"y has {self.n_outputs_} outputs, and the network {self.coefs_[-1].shape[1]}.")
         with jax.enable_x64(dtype == np.float64):
             module = network.MLP(
                 [jnp.asarray(c, dtype) for c in self.coefs_],
                 [jnp.asarray(b, dtype) for b in self.intercepts_],
                 self.activation,
             )
-            if self._stochastic:
-                module = self._descend(module, Rows(X, y, weight.astype(dtype)), rng, incremental)
+            if isinstance(rows, Passing):
+                module = self._descend(module, PassingRows(rows), rng, dtype, incremental, rows.batch_size)
+            elif self._stochastic:
+                module = self._descend_held(module, rows, rng, incremental)
             else:
-                module = self._quasi_newton(module, X, y, weight.astype(dtype))
+                module = self._quasi_newton(module, *rows)
             self.coefs_ = [np.array(c) for c in module.coefs]
             self.intercepts_ = [np.array(b) for b in module.intercepts]
         if not all(np.isfinite(w).all() for w in (*self.coefs_, *self.intercepts_)):
@@ -183,7 +229,7 @@ class Perceptrons(BaseEstimator):
             return _sgd(self.learning_rate_init, self.momentum, self.nesterovs_momentum)
         return self.solver
 
-    def _descend(self, module: Any, rows: Rows, rng: Any, incremental: bool) -> Any:
+    def _descend_held(self, module: Any, rows: Rows, rng: Any, incremental: bool) -> Any:
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         held = None
@@ -198,19 +244,24 @@ class Perceptrons(BaseEstimator):
                     "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
                 )
             held, rows = (Rows(rows.X[i], rows.y[i], rows.weight[i]) for i in (test, train))
-        n = rows.n
-        if self.batch_size != "auto" and self.batch_size > n:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-                UserWarning,
-                stacklevel=4,
-            )
-        size = min(200, n) if self.batch_size == "auto" else min(self.batch_size, n)
-        optimizer, dtype = self._transformation(), rows.y.dtype
+        size = self._size_of_batch(rows.n)
+        return self._descend(module, Held(rows), rng, rows.y.dtype, incremental, size, held)
+
+    def _descend(
+        self,
+        module: Any,
+        rows: Held | PassingRows,
+        rng: Any,
+        dtype: np.dtype,
+        incremental: bool,
+        batch_size: int,
+        held: Rows | None = None,
+    ) -> Any:
+        optimizer = self._transformation()
         options = {
             "optimizer": optimizer,
             "loss": network.LOSSES[self._loss_name()],
-            "batch_size": size,
+            "batch_size": batch_size,
             "alpha": jnp.asarray(self.alpha, dtype),
         }
         state = getattr(self, "_state", None)
@@ -220,10 +271,10 @@ class Perceptrons(BaseEstimator):
         if not incremental:
             self.n_iter_, self._stopping.idle = 0, 0
         schedule = self._optimizer
-        drawn, best, placed = int(rng.randint(np.iinfo(np.int32).max)), module, rows.placed()
+        drawn, best = int(rng.randint(np.iinfo(np.int32).max)), module
         for i in range(1 if incremental else self.max_iter):
-            order = epoch_order(n, drawn, i, self.shuffle)
-            module, state, self.loss_ = train_epoch(module, state, placed, n, schedule.rate, order=order, **options)
+            parts = rows.parts(i, drawn, self.shuffle)
+            module, state, self.loss_, n = train_epoch(module, state, parts, schedule.rate, **options)
             self.n_iter_, self.t_ = self.n_iter_ + 1, self.t_ + n
             self.loss_curve_.append(self.loss_)
             cost = self.loss_

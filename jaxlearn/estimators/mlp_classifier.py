@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .inputs import check_sample_weight
 from .mlp import Perceptrons
+from .segments import open_rows, refuse_passing, refuse_unseen
 
 __all__ = ["MLPClassifier"]
 
@@ -138,22 +139,32 @@ class MLPClassifier(ClassifierMixin, Perceptrons):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None, *, classes=None):
         """Train the network.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, jax.Array, stream, numpy.memmap} of shape (n_samples, n_features), or iterable
+            Of a stream blocks are shuffled in each epoch, and the rows inside of them. An iterable gives tuples (X, y) or
+            (X, y, sample_weight) of any number of rows, in its own order, anew in each epoch.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Labels, or indicators of several.
+            Labels, or indicators of several; without it X is an iterable.
         sample_weight : array-like of shape (n_samples,), optional
+        classes : array-like, optional
+            All labels; needed where the first batch of an iterable does not have them all.
 
         Returns
         -------
         self : object
         """
         self._validate_params()
-        return self._fit(X, y, sample_weight, incremental=False)
+        source = open_rows(self, X, y, sample_weight, y_numeric=False)
+        if source is None:
+            return self._fit(X, y, sample_weight, incremental=False, given=classes)
+        labels = _flat(source.y)
+        self._know(labels, incremental=False, given=classes)
+        self._train_passing(source, self._indicators(labels[:1]).shape[1], self._targets)
+        return self
 
     @available_if(lambda estimator: estimator._partly())
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -172,6 +183,7 @@ class MLPClassifier(ClassifierMixin, Perceptrons):
         self : object
         """
         self._validate_params()
+        refuse_passing(X, y)
         if not hasattr(self, "classes_"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -183,29 +195,39 @@ class MLPClassifier(ClassifierMixin, Perceptrons):
             )
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def _fit(self, X, y, sample_weight, *, incremental):
+    def _fit(self, X, y, sample_weight, *, incremental, given=None):
         X, y = self._read(X, y, incremental=incremental, numeric=False)
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._labels = LabelBinarizer().fit(y)
-            self.classes_ = self._labels.classes_
-        else:
-            classes = unique_labels(y)
-            if self.warm_start and not incremental and set(classes) != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
-                    f"Previously got {self.classes_}, `y` has {classes}"
-                )
-            if len(np.setdiff1d(classes, self.classes_)):
-                raise ValueError(
-                    f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
-                )
-        targets = self._labels.transform(y)
-        targets = targets.reshape(len(targets), -1)
-        multiclass = self._labels.y_type_ == "multiclass" and targets.shape[1] > 1
-        self.out_activation_ = "softmax" if multiclass else "logistic"
+        self._know(y, incremental=incremental, given=given)
         weight = check_sample_weight(sample_weight, X.shape[0], X.dtype)
-        self._train(X, targets, weight, incremental=incremental)
+        self._train(X, self._indicators(y), weight, incremental=incremental)
         return self
+
+    def _know(self, y, *, incremental, given):
+        """The classes, from all labels or the first ones, unless they are `given` or known; and what follows from them."""
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._labels = LabelBinarizer().fit(y if given is None or np.ndim(y) > 1 else np.unique(given))
+            self.classes_ = self._labels.classes_
+        classes = unique_labels(y)
+        if self.warm_start and not incremental and set(classes if given is None else given) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                f"Previously got {self.classes_}, `y` has {classes}"
+            )
+        if len(np.setdiff1d(classes, self.classes_)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+            )
+        multiclass = self._labels.y_type_ == "multiclass" and len(self.classes_) > 2
+        self.out_activation_ = "softmax" if multiclass else "logistic"
+
+    def _indicators(self, y):
+        targets = self._labels.transform(y)
+        return targets.reshape(len(targets), -1)
+
+    def _targets(self, batch):
+        y = _flat(batch.y)
+        refuse_unseen(unique_labels(y), self.classes_, batch.name)
+        return self._indicators(y)
 
     def _loss_name(self):
         return "log_loss" if self.out_activation_ == "softmax" else "binary_log_loss"
@@ -265,3 +287,7 @@ class MLPClassifier(ClassifierMixin, Perceptrons):
         ndarray of shape (n_samples, n_classes)
         """
         return np.log(self.predict_proba(X))
+
+
+def _flat(y):
+    return y.ravel() if y.shape[1:] == (1,) else y

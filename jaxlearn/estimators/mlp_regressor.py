@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .constraints import ONE_OF
 from .inputs import check_sample_weight
 from .mlp import Perceptrons
+from .segments import numeric_targets, open_rows, refuse_passing
 
 __all__ = ["MLPRegressor"]
 
@@ -142,13 +143,16 @@ class MLPRegressor(RegressorMixin, Perceptrons):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Train the network.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, jax.Array, stream, numpy.memmap} of shape (n_samples, n_features), or iterable
+            Of a stream blocks are shuffled in each epoch, and the rows inside of them. An iterable gives tuples (X, y) or
+            (X, y, sample_weight) of any number of rows, in its own order, anew in each epoch.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Without it X is an iterable.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -156,7 +160,19 @@ class MLPRegressor(RegressorMixin, Perceptrons):
         self : object
         """
         self._validate_params()
-        return self._fit(X, y, sample_weight, incremental=False)
+        source = open_rows(self, X, y, sample_weight)
+        if source is None:
+            return self._fit(X, y, sample_weight, incremental=False)
+        self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        n_outputs = int(np.prod(source.y.shape[1:]))
+
+        def targets(batch):
+            y = numeric_targets(batch, n_outputs)
+            self._refuse_negative(y, f"{batch.name}: ")
+            return y
+
+        self._train_passing(source, n_outputs, targets)
+        return self
 
     @available_if(lambda estimator: estimator._partly())
     def partial_fit(self, X, y, sample_weight=None):
@@ -173,16 +189,20 @@ class MLPRegressor(RegressorMixin, Perceptrons):
         self : object
         """
         self._validate_params()
+        refuse_passing(X, y)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _fit(self, X, y, sample_weight, *, incremental):
         X, y = self._read(X, y, incremental=incremental, numeric=True)
-        if self.loss == "poisson" and (y < 0).any():
-            raise ValueError("loss='poisson' takes targets y >= 0.")
+        self._refuse_negative(y)
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         weight = check_sample_weight(sample_weight, X.shape[0], X.dtype)
         self._train(X, y.reshape(len(y), -1), weight, incremental=incremental)
         return self
+
+    def _refuse_negative(self, y, where=""):
+        if self.loss == "poisson" and (y < 0).any():
+            raise ValueError(f"{where}loss='poisson' takes targets y >= 0.")
 
     def _loss_name(self):
         return self.loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +21,13 @@ from sklearn.utils.validation import check_is_fitted
 from jaxlearn.models import network
 
 from .base import seed
+from .batches import Batch
 from .constraints import COUNT, ONE_OF
 from .inputs import FLOATS, check_sample_weight
-from .network_training import Rows, epoch_order, outputs, train_epoch
+from .network_checkpoints import NetworkCheckpoints
+from .network_training import Held, PassingRows, Rows, outputs, train_epoch
+from .rows import mapped
+from .segments import Passing, Source, numeric_targets, open_rows, refuse_passing, refuse_unseen
 
 __all__ = ["Network"]
 
@@ -56,6 +61,13 @@ class Network(BaseEstimator):
     batch_size : int, default=128
     shuffle : bool, default=True
         A new order in each epoch: a pure function of a number drawn from `random_state`, and of the epoch.
+    checkpoint : path, optional
+        A folder. A fit to arrays or a stream that was killed goes on from there, to the same bits as if it had not been.
+    every : int, default=1
+        Epochs between checkpoints; there is one after the last epoch in any case.
+    resume : bool, default=True
+        Whether a fit goes on from a checkpoint that it finds. Data or parameters that have changed, other than `max_iter`, are
+        refused; functions are told by their names, and an optimiser by its first steps.
     random_state : int, RandomState instance or None, default=None
 
     Attributes
@@ -88,6 +100,9 @@ class Network(BaseEstimator):
         "max_iter": [COUNT],
         "batch_size": [COUNT],
         "shuffle": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "every": [COUNT],
+        "resume": ["boolean"],
         "random_state": ["random_state"],
     }
 
@@ -100,6 +115,9 @@ class Network(BaseEstimator):
         max_iter=20,
         batch_size=128,
         shuffle=True,
+        checkpoint=None,
+        every=1,
+        resume=True,
         random_state=None,
     ):
         self.module = module
@@ -108,6 +126,9 @@ class Network(BaseEstimator):
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.checkpoint = checkpoint
+        self.every = every
+        self.resume = resume
         self.random_state = random_state
 
     def __sklearn_tags__(self):
@@ -116,14 +137,19 @@ class Network(BaseEstimator):
         tags.target_tags.required = True
         return tags
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None, *, classes=None):
         """Train a copy of the module.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, ...)
+        X : {array-like, stream, numpy.memmap} of shape (n_samples, ...), or iterable
+            Of a stream blocks are shuffled in each epoch, and the rows inside of them. An iterable gives tuples (X, y) or
+            (X, y, sample_weight) of any number of rows, in its own order, anew in each epoch.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Without it X is an iterable.
         sample_weight : array-like of shape (n_samples,), optional
+        classes : array-like, optional
+            All labels of a classifier; needed where the first batch of an iterable does not have them all.
 
         Returns
         -------
@@ -133,7 +159,15 @@ class Network(BaseEstimator):
         for name in ("module_", "_state", "classes_"):
             vars(self).pop(name, None)
         self.n_iter_, self.loss_curve_ = 0, []
-        return self._train(X, y, sample_weight, self.max_iter)
+        if classes is not None and self.loss == "log_loss":
+            self.classes_ = np.unique(classes)
+        numeric = self.loss != "log_loss"
+        source = open_rows(self, X, y, sample_weight, multi_output=numeric, y_numeric=numeric, any_shape=True)
+        if source is not None:
+            return self._train_passing(source, X)
+        rows = self._read(X, y, sample_weight)
+        checkpoints = None if self.checkpoint is None else NetworkCheckpoints(self, rows.X, y, rows.weight)
+        return self._train(rows, rows.y.shape[1], self.max_iter, checkpoints)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """One epoch over some rows.
@@ -151,40 +185,73 @@ class Network(BaseEstimator):
         self : object
         """
         self._validate_params()
+        refuse_passing(X, y)
         if not hasattr(self, "module_"):
             self.n_iter_, self.loss_curve_ = 0, []
             if self.loss == "log_loss":
                 if classes is None:
                     raise ValueError("classes must be passed on the first call to partial_fit.")
                 self.classes_ = np.unique(classes)
-        return self._train(X, y, sample_weight, 1)
+        rows = self._read(X, y, sample_weight)
+        return self._train(rows, rows.y.shape[1], 1)
 
-    def _train(self, X: Any, y: Any, sample_weight: Any, max_iter: int) -> Network:
+    def _read(self, X: Any, y: Any, sample_weight: Any) -> Rows:
         X, targets = self._rows(X), self._targets(y)
         check_consistent_length(X, targets)
-        weight = check_sample_weight(sample_weight, len(X), X.dtype)
-        drawn = int(seed(self.random_state))
+        return Rows(X, targets.astype(X.dtype), check_sample_weight(sample_weight, len(X), X.dtype))
+
+    def _train_passing(self, source: Source, X: Any) -> Network:
+        numeric, dtype = self.loss != "log_loss", source.kind.dtype
+        if source.kind.sparse:
+            raise ValueError("Network takes dense rows, and batch 0 is sparse.")
+        if not numeric:
+            self._know(column_or_1d(source.y, warn=True))
+        n_outputs = int(np.prod(source.y.shape[1:])) if numeric else len(self.classes_)
+
+        def encode(batch: Batch) -> Batch:
+            y = numeric_targets(batch, n_outputs) if numeric else self._one_hot(column_or_1d(batch.y), batch.name)
+            return Batch(batch.X, y.astype(dtype), batch.sample_weight, batch.name)
+
+        checkpoints = None
+        if self.checkpoint is not None:
+            if source.weight is None:
+                raise ValueError(
+                    "An iterable of batches does not tell whether it is the same as before: for `checkpoint` pass arrays or a "
+                    "stream."
+                )
+            checkpoints = NetworkCheckpoints(self, mapped(X), source.y, source.weight)
+        size = self.batch_size if source.n_rows is None else min(self.batch_size, source.n_rows)
+        return self._train(Passing(source, encode, size), n_outputs, self.max_iter, checkpoints)
+
+    def _train(
+        self, rows: Rows | Passing, n_outputs: int, n_epochs: int, checkpoints: NetworkCheckpoints | None = None
+    ) -> Network:
+        shape, dtype = rows.source.kind[:2] if isinstance(rows, Passing) else (rows.X.shape[1:], rows.X.dtype)
+        drawn = None if checkpoints is None else checkpoints.seed
+        drawn = int(seed(self.random_state)) if drawn is None else drawn
         optimizer = ADAM if self.optimizer is None else self.optimizer
         loss: Any = network.LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
-        with jax.enable_x64(X.dtype == np.float64):
+        with jax.enable_x64(dtype == np.float64):
             if not hasattr(self, "module_"):
-                module = self._made(jax.random.key(drawn), X.shape[1:], targets.shape[1])
-                self.module_ = _in_precision(module, X.dtype)
+                module = self._made(jax.random.key(drawn), shape, n_outputs)
+                self.module_ = _in_precision(module, dtype)
                 self._state = network.begin(self.module_, optimizer)
-            rows = Rows(X, targets.astype(X.dtype), weight).placed()
-            for _ in range(max_iter):
-                order = epoch_order(len(X), drawn, self.n_iter_, self.shuffle)
-                self.module_, self._state, value = train_epoch(
+            n_begun = self.n_iter_
+            if checkpoints is not None:
+                self.module_, self._state, self.loss_curve_ = checkpoints.take_up(self.module_, self._state, optimizer)
+                self.n_iter_ = len(self.loss_curve_)
+            source = PassingRows(rows) if isinstance(rows, Passing) else Held(rows)
+            batch_size = rows.batch_size if isinstance(rows, Passing) else min(self.batch_size, rows.n)
+            while self.n_iter_ < n_begun + n_epochs:
+                self.module_, self._state, value, _ = train_epoch(
                     self.module_,
                     self._state,
-                    rows,
-                    len(X),
+                    source.parts(self.n_iter_, drawn, self.shuffle),
                     1.0,
                     optimizer=optimizer,
                     loss=loss,
-                    batch_size=min(self.batch_size, len(X)),
-                    alpha=jnp.zeros((), X.dtype),
-                    order=order,
+                    batch_size=batch_size,
+                    alpha=jnp.zeros((), dtype),
                 )
                 if not np.isfinite(value):
                     raise ValueError(
@@ -192,6 +259,9 @@ class Network(BaseEstimator):
                     )
                 self.n_iter_ += 1
                 self.loss_curve_.append(value)
+                ended = self.n_iter_ == n_begun + n_epochs
+                if checkpoints is not None and (ended or self.n_iter_ % self.every == 0):
+                    checkpoints.save(self.module_, self._state, self.loss_curve_, drawn)
         return self
 
     def _made(self, key: jax.Array, shape: tuple[int, ...], n_outputs: int) -> Any:
@@ -213,12 +283,16 @@ class Network(BaseEstimator):
             y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y")  # pyright: ignore
             return y.reshape(len(y), -1)
         y = column_or_1d(y, warn=True)
+        self._know(y)
+        return self._one_hot(y, "y")
+
+    def _know(self, y: np.ndarray) -> None:
         check_classification_targets(y)
         if not hasattr(self, "classes_"):
             self.classes_ = np.unique(y)
-        unseen = np.setdiff1d(y, self.classes_)
-        if len(unseen):
-            raise ValueError(f"y has the classes {unseen.tolist()}, which are not among {self.classes_.tolist()}.")
+
+    def _one_hot(self, y: np.ndarray, name: str) -> np.ndarray:
+        refuse_unseen(y, self.classes_, name)
         return np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)]
 
     def decision_function(self, X):

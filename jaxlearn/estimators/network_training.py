@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,8 +19,9 @@ from jaxlearn.access.scan import ROWS, permutation
 from jaxlearn.models import network
 
 from .inputs import repeated
+from .segments import Passing
 
-__all__ = ["Rows", "outputs", "train_epoch"]
+__all__ = ["Held", "PassingRows", "Rows", "Schedule", "Stopping", "outputs", "train_epoch", "warn_of_the_last_epoch"]
 
 # Batches of sparse rows that are made dense at a time.
 DENSE_BATCHES = 16
@@ -41,48 +42,88 @@ class Rows(NamedTuple):
         """Number of rows."""
         return self.X.shape[0]
 
-    def placed(self) -> Any:
-        """On the device, padded to a bucket; sparse rows stay on the host."""
+    def placed(self, n_rows: int | None = None) -> Any:
+        """On the device, padded to `n_rows`, by default to a bucket; sparse rows stay on the host."""
         if scipy.sparse.issparse(self.X):
             return self
-        n_rows = row_bucket(self.n)
+        n_rows = row_bucket(self.n) if n_rows is None else n_rows
         X = self.X if isinstance(self.X, jax.Array) else jnp.asarray(repeated(self.X, n_rows))
         if isinstance(self.X, jax.Array):
             n_rows = self.n
         return Rows(X, jnp.asarray(repeated(self.y, n_rows)), jnp.asarray(repeated(self.weight, n_rows)))  # pyright: ignore
 
 
+class Part(NamedTuple):
+    """Rows that are `placed`, and the order in which all of them are learnt from."""
+
+    rows: Any
+    order: np.ndarray
+
+
+class Held:
+    """Rows in memory: an epoch is one part."""
+
+    def __init__(self, rows: Rows):
+        self.n_rows, self.placed = rows.n, rows.placed()
+
+    def parts(self, epoch: int, seed: int, shuffle: bool) -> Iterator[Part]:
+        """All of an epoch, in an order that is a pure function of seed and epoch."""
+        order = permutation(self.n_rows, seed, ROWS, epoch) if shuffle else np.arange(self.n_rows)
+        yield Part(self.placed, order.astype(np.int32))
+
+
+class PassingRows:
+    """Rows that pass by: each segment is a part."""
+
+    def __init__(self, passing: Passing):
+        self.passing = passing
+
+    def parts(self, epoch: int, seed: int, shuffle: bool) -> Iterator[Part]:
+        """All of an epoch."""
+        for X, y, weight, _ in self.passing.segments(epoch, seed, shuffle):
+            yield Part(Rows(X, y, weight).placed(self.passing.size), np.arange(len(y), dtype=np.int32))
+
+
 def train_epoch(
     module: Any,
     state: Any,
-    rows: Any,
-    n: int,
+    parts: Iterable[Part],
     rate: float,
     *,
     optimizer: Any,
     loss: Callable[..., Any],
     batch_size: int,
     alpha: Any,
-    order: np.ndarray,
-) -> tuple[Any, Any, float]:
-    """One epoch over rows that are `placed`, n of them.
+) -> tuple[Any, Any, float, int]:
+    """One epoch.
 
     Returns
     -------
     module, state
     loss : float
         Mean over the rows.
+    n_rows : int
     """
-    run = partial(
-        _run, rate=jnp.asarray(rate, rows.y.dtype), optimizer=optimizer, loss=loss, batch_size=batch_size, alpha=alpha
-    )
-    dtype = rows.y.dtype
+    sums, weights, n_rows, last = 0.0, 0.0, 0, 0.0
+    for rows, order in parts:
+        dtype, n = rows.y.dtype, len(order)
+        run = partial(
+            _run, rate=jnp.asarray(rate, dtype), optimizer=optimizer, loss=loss, batch_size=batch_size, alpha=alpha
+        )
+        for batches, padded, count in _dispatches(rows, order, batch_size):
+            module, state, total = run(module, state, batches, padded, count)
+            sums, last = sums + float(last), total  # which waits: one dispatch is at work while the next is made ready
+        n_rows, weights = n_rows + n, weights + float(np.sum(np.asarray(rows.weight)[:n], dtype=float))
+    return module, state, (sums + float(last)) / (weights or 1), n_rows
+
+
+def _dispatches(rows: Any, order: np.ndarray, batch_size: int) -> Iterator[tuple[Any, jax.Array, jax.Array]]:
+    """Rows, an order of static length, and how many of its batches have rows; sparse rows are made dense by and by."""
     if not scipy.sparse.issparse(rows.X):
-        length = -(-rows.X.shape[0] // batch_size) * batch_size
-        module, state, total = run(module, state, tuple(rows), *_padded(order, length, batch_size))
-        return module, state, float(total) / float(np.sum(np.asarray(rows.weight)[:n], dtype=float) or 1)
-    size, sums = batch_size * DENSE_BATCHES, 0.0
-    for start in range(0, n, size):
+        yield tuple(rows), *_padded(order, -(-rows.X.shape[0] // batch_size) * batch_size, batch_size)
+        return
+    size, dtype = batch_size * DENSE_BATCHES, rows.y.dtype
+    for start in range(0, len(order), size):
         chosen = order[start : start + size]
         X, y, w = (
             np.zeros((size, rows.X.shape[1]), dtype),
@@ -92,10 +133,7 @@ def train_epoch(
         X[: len(chosen)] = rows.X[chosen].toarray()
         y[: len(chosen)], w[: len(chosen)] = rows.y[chosen], rows.weight[chosen]
         local = np.arange(len(chosen), dtype=np.int32)
-        batch = jnp.asarray(X), jnp.asarray(y), jnp.asarray(w)
-        module, state, total = run(module, state, batch, *_padded(local, size, batch_size))
-        sums += float(total)
-    return module, state, sums / float(rows.weight.sum(dtype=float) or 1)
+        yield (jnp.asarray(X), jnp.asarray(y), jnp.asarray(w)), *_padded(local, size, batch_size)
 
 
 def _padded(order: np.ndarray, length: int, batch_size: int) -> tuple[jax.Array, jax.Array]:
@@ -103,11 +141,6 @@ def _padded(order: np.ndarray, length: int, batch_size: int) -> tuple[jax.Array,
     padded = np.full(length, -1, np.int32)
     padded[: len(order)] = order
     return jnp.asarray(padded), jnp.asarray(-(-len(order) // batch_size), jnp.int32)
-
-
-def epoch_order(n: int, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
-    """A pure function of seed and epoch."""
-    return (permutation(n, seed, ROWS, epoch) if shuffle else np.arange(n)).astype(np.int32)
 
 
 def outputs(module: Any, X: Any, size: int = 8192) -> np.ndarray:

@@ -17,7 +17,7 @@ from jaxlearn.access.streamed import BLOCK_BYTES, Streamed, stream
 
 from .inputs import FLOATS, Data, _device_array, check_sample_weight, refuse_traced
 
-__all__ = ["near", "place_rows", "read_rows"]
+__all__ = ["mapped", "near", "place_rows", "read_rows"]
 
 SPARSE = ("csr", "csc")
 # Rows that a shift is estimated from, and bytes that a thread copies at a time.
@@ -33,8 +33,7 @@ def read_rows(estimator: Any, X: Any, *, sparse: bool = True, reset: bool = True
         A memory map of more than one block becomes a stream: it is read block by block, and never held.
     """
     refuse_traced(X)
-    if isinstance(X, np.memmap) and X.ndim == 2 and X.nbytes > BLOCK_BYTES:
-        X = stream(X)
+    X = mapped(X)
     if isinstance(X, Streamed):
         if reset:
             estimator.n_features_in_ = X.n_features
@@ -47,6 +46,11 @@ def read_rows(estimator: Any, X: Any, *, sparse: bool = True, reset: bool = True
     if isinstance(X, jax.Array):
         return _device_array(estimator, X, reset=reset)
     return validate_data(estimator, X, accept_sparse=SPARSE if sparse else False, dtype=FLOATS, reset=reset)  # pyright: ignore
+
+
+def mapped(X: Any) -> Any:
+    """A memory map of more than one block as a stream, and all else as it is."""
+    return stream(X) if isinstance(X, np.memmap) and X.ndim == 2 and X.nbytes > BLOCK_BYTES else X
 
 
 def near(X: Any) -> np.ndarray:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils import compute_class_weight
+from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .base import LinearClassifier
+from .batches import Batch
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
 from .inputs import read, refuse_other_width
-from .sgd import CLASSIFICATION, REGRESSION, SGDModel, Validation
+from .segments import Passing, Source, open_rows, refuse_passing, refuse_unseen
+from .sgd import CLASSIFICATION, REGRESSION, SGDModel
+from .sgd_epochs import Held, PassingRows, Validation
 
 __all__ = ["SGDClassification", "SGDClassifier", "check_split"]
 
@@ -36,19 +40,25 @@ class SGDClassification(LinearClassifier, SGDModel):
     class_weight: Any
     validation_fraction: float
     warm_start: bool
+    n_features_in_: int
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None):
+    def fit(self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None, *, classes=None):
         """Learn until an epoch is no longer worth it.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, jax.Array, stream, numpy.memmap} of shape (n_samples, n_features), or iterable
+            Of a stream blocks are shuffled in each epoch, and the rows inside of them. An iterable gives tuples (X, y) or
+            (X, y, sample_weight) of any number of rows, in its own order, anew in each epoch.
         y : array-like of shape (n_samples,)
+            Without it X is an iterable.
         coef_init : array-like of shape (n_classes, n_features), optional
         intercept_init : array-like of shape (n_classes,), optional
             Where to start.
         sample_weight : array-like of shape (n_samples,), optional
             Factors of the steps.
+        classes : array-like, optional
+            All labels; needed where the first batch of an iterable does not have them all.
 
         Returns
         -------
@@ -59,13 +69,18 @@ class SGDClassification(LinearClassifier, SGDModel):
         warm = (self.coef_, self.intercept_) if self.warm_start and hasattr(self, "coef_") else None
         if self.early_stopping and sample_weight is not None and not np.any(sample_weight):
             raise ValueError(NO_WEIGHT)
-        X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
-        check_classification_targets(y)
-        self.classes_ = np.unique(y)
+        source = open_rows(self, X, y, sample_weight, multi_output=False, y_numeric=False)
+        if source is None:
+            X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
+            labels, learn = y, partial(self._learn, X, y, weight)
+        else:
+            labels, learn = source.y, partial(self._learn_passing, source)
+        check_classification_targets(labels)
+        self.classes_ = np.unique(labels if classes is None else classes)
         self.t_ = 1.0
         vars(self).pop("_iterate", None)
-        start = self._start(X.shape[1], coef_init, intercept_init, warm)
-        self._learn(X, y, weight, start, self.max_iter)
+        start = self._start(self.n_features_in_, coef_init, intercept_init, warm)
+        learn(start, self.max_iter)
         self._warn_if_unfinished()
         return self
 
@@ -85,6 +100,7 @@ class SGDClassification(LinearClassifier, SGDModel):
         self : object
         """
         self._validate_params()
+        refuse_passing(X, y)
         begun = getattr(self, "classes_", None) is not None
         if not begun:
             self._refuse(partial_fit=True)
@@ -128,23 +144,43 @@ class SGDClassification(LinearClassifier, SGDModel):
         return coef, intercept
 
     def _learn(self, X: Any, y: np.ndarray, weight: np.ndarray, start: Any, max_iter: int) -> None:
+        refuse_unseen(y, self.classes_, "y")
+        signs, factor = self._encoded(y, weight, self._class_weights(y))
+        X = X.tocsr() if scipy.sparse.issparse(X) else np.asarray(X)
+        validation = self._validation(X, y, signs, weight) if self.early_stopping else None
+        rows = Held(X, signs, factor, None if validation is None else validation.rows)
+        self._descend(rows, start, max_iter=max_iter, validation=validation)
+
+    def _learn_passing(self, source: Source, start: Any, max_iter: int) -> None:
+        if source.n_rows is None and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all labels, and an iterable of batches shows some at a time: pass a dict."
+            )
+        each = self._class_weights(self.classes_ if source.n_rows is None else source.y)
+
+        def encode(batch: Batch) -> Batch:
+            y = column_or_1d(batch.y, warn=True)
+            refuse_unseen(y, self.classes_, batch.name)
+            signs, factor = self._encoded(y, batch.sample_weight, each)
+            return Batch(batch.X, signs, factor, batch.name)
+
+        n_targets = 1 if len(each) == 2 else len(each)
+        rows = PassingRows(Passing(source, encode, self.batch_size), n_targets)
+        self._descend(rows, start, max_iter=max_iter)
+
+    def _class_weights(self, y: np.ndarray) -> np.ndarray:
         n_classes = len(self.classes_)
         if n_classes < 2:
             raise ValueError(f"The number of classes has to be greater than one; got {n_classes} class")
-        unseen = np.setdiff1d(y, self.classes_)
-        if len(unseen):
-            raise ValueError(f"y has the classes {unseen.tolist()}, which are not among {self.classes_.tolist()}.")
-        each = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        return compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+
+    def _encoded(self, y: np.ndarray, weight: np.ndarray, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Signs of the binary problems, and factors of the steps, (n, k)."""
         codes = np.searchsorted(self.classes_, y)
-        if n_classes == 2:
-            signs, factor = 2 * codes[:, None] - 1, weight * each[codes]
-            factor = factor[:, None]
-        else:
-            mine = codes[:, None] == np.arange(n_classes)
-            signs, factor = np.where(mine, 1, -1), weight[:, None] * np.where(mine, each[None], 1)
-        X = X.tocsr() if scipy.sparse.issparse(X) else np.asarray(X)
-        validation = self._validation(X, y, signs, weight) if self.early_stopping else None
-        self._descend(X, signs, factor, start, max_iter=max_iter, validation=validation)
+        if len(each) == 2:
+            return 2 * codes[:, None] - 1, (weight * each[codes])[:, None]
+        mine = codes[:, None] == np.arange(len(each))
+        return np.where(mine, 1, -1), weight[:, None] * np.where(mine, each[None], 1)
 
     def _validation(self, X: Any, y: np.ndarray, signs: np.ndarray, weight: np.ndarray) -> Validation:
         from sklearn.model_selection import StratifiedShuffleSplit  # late: it takes a while to import

@@ -12,11 +12,15 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 
+from jaxlearn.access.streamed import Streamed
+
 from .constraints import ONE_OF
 from .inputs import check_sample_weight
 from .rows import read_rows
+from .segments import Passing, open_rows, refuse_passing
 from .sgd import SGDModel
-from .sgd_regressor import start_of
+from .sgd_epochs import Held, PassingRows
+from .sgd_regressor import encoded, start_of
 
 __all__ = ["SGDOneClassSVM"]
 
@@ -117,7 +121,8 @@ class SGDOneClassSVM(OutlierMixin, SGDModel):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, jax.Array, stream, numpy.memmap} of shape (n_samples, n_features)
+            Of a stream blocks are shuffled in each epoch, and the rows inside of them.
         y : Ignored
         coef_init : array-like of shape (n_features,), optional
         offset_init : array-like of shape (1,), optional
@@ -135,7 +140,10 @@ class SGDOneClassSVM(OutlierMixin, SGDModel):
         X = read_rows(self, X)
         self.t_ = 1.0
         vars(self).pop("_iterate", None)
-        self._learn(X, sample_weight, coef_init, offset_init, self.max_iter)
+        if isinstance(X, Streamed):
+            self._learn_passing(X, sample_weight, coef_init, offset_init)
+        else:
+            self._learn(X, sample_weight, coef_init, offset_init, self.max_iter)
         self._warn_if_unfinished()
         return self
 
@@ -153,6 +161,7 @@ class SGDOneClassSVM(OutlierMixin, SGDModel):
         self : object
         """
         self._validate_params()
+        refuse_passing(X, y)
         begun = hasattr(self, "coef_")
         X = read_rows(self, X, reset=not begun)
         self.t_ = getattr(self, "t_", 1.0)
@@ -163,7 +172,18 @@ class SGDOneClassSVM(OutlierMixin, SGDModel):
         X = X.tocsr() if scipy.sparse.issparse(X) else np.asarray(X)
         weight = check_sample_weight(sample_weight, X.shape[0], X.dtype)[:, None]
         coef, offset = start_of(X.shape[1], coef, offset if offset is not None else np.zeros(1))
-        self._descend(X, np.ones_like(weight), weight, (coef, 1 - offset), max_iter=max_iter)
+        self._descend(Held(X, np.ones_like(weight), weight), (coef, 1 - offset), max_iter=max_iter)
+        self._adopt_offset()
+
+    def _learn_passing(self, X: Streamed, sample_weight: Any, coef: Any, offset: Any) -> None:
+        source = open_rows(self, X, np.broadcast_to(1.0, X.shape[:1]), sample_weight)
+        assert source is not None
+        coef, offset = start_of(X.n_features, coef, offset if offset is not None else np.zeros(1))
+        rows = PassingRows(Passing(source, encoded, self.batch_size), 1)
+        self._descend(rows, (coef, 1 - offset), max_iter=self.max_iter)
+        self._adopt_offset()
+
+    def _adopt_offset(self) -> None:
         self.coef_, self.offset_ = self.coef_[0], 1 - self.intercept_
         del self.intercept_
 

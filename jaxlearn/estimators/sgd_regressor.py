@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -11,12 +12,15 @@ from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval
 
 from .base import LinearRegressor
+from .batches import Batch
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
 from .inputs import read, refuse_other_width
-from .sgd import REGRESSION, SGDModel, Validation
+from .segments import Passing, Source, numeric_targets, open_rows, refuse_passing
+from .sgd import REGRESSION, SGDModel
 from .sgd_classifier import check_split
+from .sgd_epochs import Held, PassingRows, Validation
 
-__all__ = ["SGDRegression", "SGDRegressor", "start_of"]
+__all__ = ["SGDRegression", "SGDRegressor", "encoded", "start_of"]
 
 
 class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
@@ -28,13 +32,16 @@ class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
     warm_start: bool
     n_features_in_: int
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None):
+    def fit(self, X, y=None, coef_init=None, intercept_init=None, sample_weight=None):
         """Learn until an epoch is no longer worth it.
 
         Parameters
         ----------
-        X : {array-like, sparse matrix, jax.Array} of shape (n_samples, n_features)
+        X : {array-like, sparse matrix, jax.Array, stream, numpy.memmap} of shape (n_samples, n_features), or iterable
+            Of a stream blocks are shuffled in each epoch, and the rows inside of them. An iterable gives tuples (X, y) or
+            (X, y, sample_weight) of any number of rows, in its own order, anew in each epoch.
         y : array-like of shape (n_samples,)
+            Without it X is an iterable.
         coef_init : array-like of shape (n_features,), optional
         intercept_init : array-like of shape (1,), optional
             Where to start.
@@ -48,12 +55,17 @@ class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
         self._validate_params()
         self._refuse()
         warm = (self.coef_, self.intercept_) if self.warm_start and hasattr(self, "coef_") else (None, None)
-        X, y, weight = read(self, X, y, sample_weight, multi_output=False)
+        source = open_rows(self, X, y, sample_weight, multi_output=False)
+        if source is None:
+            learn = partial(self._learn, *read(self, X, y, sample_weight, multi_output=False))
+        else:
+            learn = partial(self._learn_passing, source)
         self.t_ = 1.0
         vars(self).pop("_iterate", None)
         coef_init = warm[0] if coef_init is None else coef_init
         intercept_init = warm[1] if intercept_init is None else intercept_init
-        self._learn(X, y, weight, start_of(X.shape[1], coef_init, intercept_init), self.max_iter)
+        start = start_of(self.n_features_in_, coef_init, intercept_init)
+        learn(start, self.max_iter)
         self._warn_if_unfinished()
         return self
 
@@ -71,6 +83,7 @@ class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
         self : object
         """
         self._validate_params()
+        refuse_passing(X, y)
         begun = hasattr(self, "coef_")
         if not begun:
             self._refuse(partial_fit=True)
@@ -99,7 +112,12 @@ class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
         X = X.tocsr() if scipy.sparse.issparse(X) else np.asarray(X)
         y = np.asarray(y, X.dtype)
         validation = self._validation(X, y, weight) if self.early_stopping else None
-        self._descend(X, y[:, None], weight[:, None], start, max_iter=max_iter, validation=validation)
+        rows = Held(X, y[:, None], weight[:, None], None if validation is None else validation.rows)
+        self._descend(rows, start, max_iter=max_iter, validation=validation)
+        self.coef_ = self.coef_[0]
+
+    def _learn_passing(self, source: Source, start: Any, max_iter: int) -> None:
+        self._descend(PassingRows(Passing(source, encoded, self.batch_size), 1), start, max_iter=max_iter)
         self.coef_ = self.coef_[0]
 
     def _validation(self, X: Any, y: np.ndarray, weight: np.ndarray) -> Validation:
@@ -117,6 +135,11 @@ class SGDRegression(RegressorMixin, LinearRegressor, SGDModel):
             return np.atleast_1d(r2_score(y[rows], f, sample_weight=weight[rows]))
 
         return Validation(rows, score)
+
+
+def encoded(batch: Batch) -> Batch:
+    """What the programs take: one target."""
+    return Batch(batch.X, numeric_targets(batch, 1), batch.sample_weight[:, None], batch.name)
 
 
 def start_of(n_features: int, coef: Any, intercept: Any) -> tuple[np.ndarray, np.ndarray]:
