@@ -191,7 +191,6 @@ class Passing:
     def __init__(self, source: Source, encode: Callable[[Batch], Batch], batch_size: int):
         self.source, self.encode, self.batch_size = source, encode, batch_size
         self.size = -(-source.n_together // batch_size) * batch_size
-
         self._begun: tuple[list[Batch], Iterator[Batch]] | None = None  # what was looked at of an epoch, and the rest
 
     def sample(self, n_rows: int, seed: int, shuffle: bool) -> np.ndarray:
