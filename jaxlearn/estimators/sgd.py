@@ -123,7 +123,7 @@ class SGDModel(LinearModel):
             l1_ratio=number(self.l1_ratio or 0.0, dtype),
             eta0=number(self.eta0, dtype),
             power_t=number(self.power_t, dtype),
-            average_from=number(int(self.average), dtype),
+            average_from=np.int32(int(self.average)),
             intercept_decay=number(SPARSE_INTERCEPT_DECAY if sparse else 1.0, dtype),
             caution=number(1, dtype),
             schedule=self.learning_rate,

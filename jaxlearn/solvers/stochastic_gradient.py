@@ -80,7 +80,7 @@ class Iterate(eqx.Module):
     scale : (k,)
         The coefficients are their product.
     intercept : (k,)
-    t : scalar
+    t : int32 scalar
         Number of the next step, from 1 on.
     eta : (k,)
         Step size of "constant" and "adaptive".
@@ -115,7 +115,7 @@ def begin(rule: Rule, coef: Array, intercept: Array, t: ArrayLike = 1.0) -> Iter
         direction=coef,
         scale=jnp.ones(k, dtype),
         intercept=intercept,
-        t=jnp.asarray(t, dtype),
+        t=jnp.asarray(t, jnp.int32),
         eta=jnp.broadcast_to(jnp.asarray(rule.eta0, dtype), (k,)),
         owed=zeros,
         paid=jnp.zeros_like(coef) if rule.l1 else None,
@@ -141,7 +141,7 @@ def coefficients(it: Iterate) -> tuple[Array, Array]:
 
 def averaged(rule: Rule, it: Iterate) -> tuple[Array, Array]:
     """The mean of the iterates since ``average_from``; the last one, where it has not been reached."""
-    count = it.t - jnp.asarray(rule.average_from, it.t.dtype)
+    count = (it.t - jnp.asarray(rule.average_from, jnp.int32)).astype(it.scale.dtype)
     assert it.lag is not None
     sums = it.total[None] * it.direction + it.lag
     last = coefficients(it)
@@ -212,7 +212,7 @@ def one_by_one(
         if rule.average:
             begun = it.t >= rule.average_from
             total = total + jnp.where(begun, it.scale, 0)
-            each = jnp.maximum(it.t - rule.average_from + 1, 1)
+            each = jnp.maximum(it.t - rule.average_from + 1, 1).astype(it.scale.dtype)
             mean_intercept = mean_intercept + jnp.where(begun, (intercept - mean_intercept) / each, 0)
         it = Iterate(direction, it.scale, intercept, it.t + 1, it.eta, owed, paid, total, lag, mean_intercept)
         return it, square, objective
@@ -247,9 +247,9 @@ def _eta(rule: Rule, it: Iterate) -> Array:
         alpha = jnp.asarray(rule.alpha, it.scale.dtype)
         typical = jnp.sqrt(1 / jnp.sqrt(alpha))
         first = typical / jnp.maximum(1, rule.loss.gradient(jnp.ones_like(alpha), -typical))
-        eta = jnp.broadcast_to(1 / (alpha * (1 / (first * alpha) + it.t - 1)), it.scale.shape)
+        eta = jnp.broadcast_to(1 / (alpha * (1 / (first * alpha) + it.t.astype(alpha.dtype) - 1)), it.scale.shape)
     elif rule.schedule == "invscaling":
-        eta = jnp.broadcast_to(rule.eta0 / it.t**rule.power_t, it.scale.shape)
+        eta = jnp.broadcast_to(rule.eta0 / it.t.astype(it.scale.dtype) ** rule.power_t, it.scale.shape)
     else:
         eta = it.eta
     return jnp.asarray(rule.caution, eta.dtype) * eta
@@ -349,7 +349,7 @@ def in_batches(
         begun = t >= rule.average_from
         if rule.average:
             sums = sums + jnp.where(begun, coef, 0)
-            each = jnp.maximum(t - rule.average_from + 1, 1)
+            each = jnp.maximum(t - rule.average_from + 1, 1).astype(coef.dtype)
             mean_intercept = mean_intercept + jnp.where(begun, (intercept - mean_intercept) / each, 0)
         return coef, intercept, t + 1, sums, mean_intercept, objective
 
