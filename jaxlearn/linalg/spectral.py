@@ -32,7 +32,7 @@ class Spectrum(eqx.Module):
         An alpha below the rounding error does not bound a small λ + alpha: one ulp does. It is an upper bound up to a
         factor of two, so that refinements by this inverse contract. Without alpha the inverse is the pseudo-inverse.
         """
-        values = self.values if alpha.ndim == 0 else self.values[:, None]
+        values, alpha = (self.values, alpha) if alpha.ndim == 0 else (self.values[:, None], alpha[None])
         unknown = values <= self.rounding * self.vectors.shape[0]
         known = jnp.where(unknown, 1, values)
         return jnp.where(

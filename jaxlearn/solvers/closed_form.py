@@ -52,12 +52,13 @@ def ridge(spectrum: Spectrum, design: Any, y: Array, sample_weight: Array, alpha
         ``max ‖Xᵀ ω r − alpha b‖ / ‖Xᵀ ω y‖`` over targets, evaluated on the data after the last refinement.
     """
     alpha = jnp.asarray(alpha, y.dtype)
+    of_targets = alpha if alpha.ndim == 0 else alpha[None]
     coef = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype)
     gradient = design.fold(_normal_residual, coef, y, sample_weight)
     scale = residual = _norm(gradient)
     for _ in range(1 + REFINEMENTS[y.dtype.itemsize]):
         refined = coef + spectrum.solve(alpha, gradient)
-        at_refined = design.fold(_normal_residual, refined, y, sample_weight) - alpha * refined
+        at_refined = design.fold(_normal_residual, refined, y, sample_weight) - of_targets * refined
         # at the floor of the precision a refinement may make things worse
         better = ~(_norm(at_refined) >= residual)
         coef, gradient = jnp.where(better, refined, coef), jnp.where(better, at_refined, gradient)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
-from jaxlearn.objectives import NoPenalty
+from jaxlearn.objectives import NoPenalty, Squared
 
 from .newton import hessian
 from .protocols import Problem
@@ -104,6 +104,11 @@ def _solve_all(problem: Problem, coef: Array, change: Array) -> Array:
     loss, penalty = problem.objective.loss, problem.objective.penalty
     l1, l2 = penalty.strengths(coef)
     active = (coef != 0) | (l1 == 0)
+    if isinstance(loss, Squared) and coef.ndim == 2 and len(coef) <= MAX_FACTOR and not problem.design.is_sparse:
+        gram = problem.design.fold(_gram, None, problem.sample_weight)
+        if jnp.ndim(getattr(penalty, "alpha", 0.0)) < 2:
+            return _solve_regular(gram, l2[:, 0] + 0 * coef[:, 0], change)  # zero times: see below
+        return jax.vmap(partial(_solve_regular, gram), 1, 1)(l2 + 0 * coef, change)
     if coef.size <= MAX_FACTOR and not problem.design.is_sparse:
         matrix = problem.design.fold(_hessian, (loss, coef), problem.y, problem.sample_weight)
         # Zero times the solution: the factorisation waits for it where the Hessian does not depend on it. JAX before
@@ -121,6 +126,18 @@ def _solve_all(problem: Problem, coef: Array, change: Array) -> Array:
         return jax.scipy.sparse.linalg.cg(matvec, b, tol=float(jnp.finfo(b.dtype).eps) ** 0.75)[0]
 
     return lax.custom_linear_solve(curved, jnp.where(active, change, 0), by_conjugate_gradients, symmetric=True)
+
+
+def _solve_regular(gram: Array, l2: Array, b: Array) -> Array:
+    """``(G + diag(l2))⁻¹ b`` for b (p,) or (p, k), refined once."""
+    matrix = gram + jnp.diag(l2)
+    lower = cholesky.factor(matrix)
+    x = cholesky.solve(lower, b)
+    return x + cholesky.solve(lower, b - jnp.matmul(matrix, x, precision=lax.Precision.HIGHEST))
+
+
+def _gram(_: None, X: Any, w: Array) -> Array:
+    return X.gram(w)
 
 
 def _curvature(problem: Problem, coef: Array, columns: Array) -> Array:

@@ -36,6 +36,17 @@ def ridge(net, Z, y):
     return glm.fit(GLM(penalty=L2(jnp.exp(net.alpha))), Z, y)
 
 
+def ridges(net, Z, y):
+    """Several targets, of one strength."""
+    return glm.fit(GLM(penalty=L2(jnp.exp(net.alpha))), Z, jnp.stack([y, y**2, jnp.sin(y)], axis=1))
+
+
+def strengths(net, Z, y):
+    """Several targets, each with a strength of its own."""
+    alphas = jnp.exp(net.alpha) * jnp.array([[0.5, 1.0, 2.0]])
+    return glm.fit(GLM(penalty=L2(alphas)), Z, jnp.stack([y, y**2, jnp.sin(y)], axis=1))
+
+
 def logistic(net, Z, y):
     return glm.fit(GLM(loss=Logistic(), penalty=L2(jnp.exp(net.alpha)), tol=1e-10), Z, y > 0)
 
@@ -73,6 +84,8 @@ def coded_loss(net, X, y):
 
 LOSSES = {
     "ridge": partial(head_loss, ridge),
+    "ridges": partial(head_loss, ridges),
+    "strengths": partial(head_loss, strengths),
     "logistic": partial(head_loss, logistic),
     "softmax": partial(head_loss, softmax),
     "whitening": whitened_loss,
