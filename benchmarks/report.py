@@ -76,11 +76,15 @@ def render() -> Path:
         for target in sorted({r["target"] for r in race["rows"]}, reverse=True)
     ]
     large = [json.loads(path.read_text()) for path in sorted(here.glob("out_of_core_*.json"))]
-    tables = [found for path in sorted(here.glob("*.json")) if "table" in (found := json.loads(path.read_text()))]
+    tables = {path: found for path in sorted(here.glob("*.json")) if "table" in (found := json.loads(path.read_text()))}
     parts = [_page(groups), *(line for found in large for line in _out_of_core(found))]
     if (grids := grid_figure.draw(here)) is not None:
         parts += [f"![Held-out objectives by time, with subsampled features and without]({grids.name})", ""]
-    (here / "README.md").write_text("\n".join([*parts, *(line for found in tables for line in _plain(found))]))
+    for path, found in tables.items():
+        parts += _plain(found)
+        if (picture := path.with_suffix(".png")).exists():
+            parts += [f"![{found['title']}]({picture.name})", ""]
+    (here / "README.md").write_text("\n".join(parts))
     _figure([rows for _, rows in groups], here / "results.png")
     return here / "README.md"
 
