@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .memory import aligned
 from .source import ONCE, Source
 
 __all__ = ["Block", "Progress", "Reader", "report"]
@@ -163,7 +164,7 @@ class Reader:
         free: queue.Queue[Any] = queue.Queue()
         filled: queue.Queue[Any] = queue.Queue()
         for _ in range(2):
-            free.put(_aligned((self.block_size, self.source.n_features), self.dtype))
+            free.put(aligned((self.block_size, self.source.n_features), self.dtype))
         thread = threading.Thread(target=self._fill, args=(order, free, filled), daemon=True)
         thread.start()
         try:
@@ -237,14 +238,6 @@ def buffer_dtype(stored: np.dtype) -> np.dtype:
     """As stored, in the byte order of the machine; integers that float32 does not hold, and JAX would cut, are converted."""
     wide_integer = stored.kind in "iu" and stored.itemsize > 2
     return np.dtype(np.float32) if wide_integer else stored.newbyteorder("=")
-
-
-def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
-    """Memory that a CPU device uses where it lies; other alignments it copies."""
-    size = shape[0] * shape[1] * dtype.itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 LINE = 512  # numbers of 8 bytes that are summed at once

@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from jaxlearn.access.buckets import row_bucket
 from jaxlearn.access.host import from_scipy
+from jaxlearn.access.memory import aligned, fill
 from jaxlearn.access.mesh import row_mesh, with_rows_over
 from jaxlearn.access.sparse import Sparse
 
@@ -177,7 +178,11 @@ def repeated(rows: np.ndarray, n_rows: int) -> np.ndarray:
     n_samples = len(rows)
     if n_rows == n_samples:
         return rows
-    return np.concatenate([rows, rows.take(np.arange(n_samples, n_rows), axis=0, mode="wrap")])
+    copy = aligned((n_rows, *rows.shape[1:]), rows.dtype)
+    fill(copy, rows)
+    for first in range(n_samples, n_rows, n_samples):
+        copy[first : first + n_samples] = rows[: n_rows - first]
+    return copy
 
 
 def refuse_other_width(estimator: Any, X: Any, n_features: int | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from jaxlearn.access.buckets import row_bucket
 from jaxlearn.access.host import from_scipy
+from jaxlearn.access.memory import aligned, fill
 from jaxlearn.access.mesh import row_mesh, with_rows_over
 from jaxlearn.access.streamed import BLOCK_BYTES, Streamed, stream
 
@@ -20,8 +20,8 @@ from .inputs import FLOATS, Data, _device_array, check_sample_weight, refuse_tra
 __all__ = ["mapped", "near", "place_rows", "read_rows"]
 
 SPARSE = ("csr", "csc")
-# Rows that a shift is estimated from, and bytes that a thread copies at a time.
-SAMPLE, CHUNK = 1024, 1 << 23
+# Rows that a shift is estimated from.
+SAMPLE = 1024
 
 
 def read_rows(estimator: Any, X: Any, *, sparse: bool = True, reset: bool = True) -> Any:
@@ -88,24 +88,7 @@ def place_rows(X: Any, sample_weight: Any = None, *, location: np.ndarray | None
 
 
 def _shifted_copy(X: np.ndarray, n_rows: int, location: np.ndarray | None) -> np.ndarray:
-    """``X − location`` in memory that a CPU device uses as it is, padded with zeros, copied by several threads."""
-    n_samples, n_features = X.shape
-    raw = np.empty(n_rows * n_features * X.dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    copy = raw[start : start + n_rows * n_features * X.dtype.itemsize].view(X.dtype).reshape(n_rows, n_features)
-    copy[n_samples:] = 0
-    step = max(1, CHUNK // max(n_features * X.dtype.itemsize, 1))
-
-    def fill(first: int) -> None:
-        rows = slice(first, min(first + step, n_samples))
-        if location is None:
-            copy[rows] = X[rows]
-        else:
-            np.subtract(X[rows], location, out=copy[rows])
-
-    if n_samples <= step:
-        fill(0)
-    else:
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(fill, range(0, n_samples, step)))
+    """``X − location`` in memory that a CPU device uses as it is, padded with zeros."""
+    copy = aligned((n_rows, X.shape[1]), X.dtype)
+    fill(copy, X, location)
     return copy
