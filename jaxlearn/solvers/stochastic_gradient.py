@@ -190,7 +190,7 @@ def one_by_one(
         if rule.one_class:
             objective = objective + it.intercept * alpha
         shrink = jnp.maximum(1 - (1 - ratio) * eta * alpha, 0) if decays else jnp.ones_like(eta)
-        it = _with_scale(it, shrink)
+        it = _with_scale(it, shrink, f)
         square = jnp.square(shrink) * square + 2 * update * shrink * f + jnp.square(update) * rows.square(i)
         step = update / it.scale
         direction = rows.add(i, it.direction, step)
@@ -255,10 +255,11 @@ def _eta(rule: Rule, it: Iterate) -> Array:
     return jnp.asarray(rule.caution, eta.dtype) * eta
 
 
-def _with_scale(it: Iterate, shrink: Array) -> Iterate:
+def _with_scale(it: Iterate, shrink: Array, f: Array) -> Iterate:
     """The scale times `shrink`; where that comes near to nothing, it is made one again."""
     scale = it.scale * shrink
-    small = (scale < 1e-6).any()
+    # asking f makes the compiler read the direction for it first: else it copies the direction, for every sample
+    small = ((scale < 1e-6) & ~jnp.isnan(f)).any()
 
     def absorb(_: Array, arrays: tuple[Array, Any, Array, Array]) -> tuple[Array, Any, Array, Array]:
         direction, lag, scale, total = arrays
