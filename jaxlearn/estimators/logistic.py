@@ -30,8 +30,9 @@ SOLVERS |= {"newton-cholesky": "newton"} | {f"sketchy-{method}": method for meth
 
 
 METHODS_BY_ROWS = tuple(name for name, method in SOLVERS.items() if method in METHODS)
-# Newton's method from where L-BFGS has got to: about so many steps, each of which takes as long as p / 40 passes.
-NEWTON_STEPS, PASSES_FOR_A_FEATURE = 6, 1 / 40
+# Newton's method from where L-BFGS has got to: about so many steps, each of which takes as long as p / 15 passes
+# (28 to 784 features on two cores: p / 8 to p / 31).
+NEWTON_STEPS, PASSES_FOR_A_FEATURE = 6, 1 / 15
 # Most coefficients whose Hessian auto would form, and flops of passes that cost less than to compile a second program.
 MOST_COEFFICIENTS, CHEAP = 1024, 4e9
 

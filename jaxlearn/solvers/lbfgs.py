@@ -18,8 +18,8 @@ from .sampling import by_weight
 
 __all__ = ["LBFGS"]
 
-# From this many features on, so many rows for each stand for all: a Gram matrix of all takes as long as p / 40 passes
-# over the data, and the metric of a sample costs some passes more to converge in.
+# From this many features on, so many rows for each stand for all: a Gram matrix of all takes as long as p / 15 to
+# p / 40 passes over the data, and the metric of a sample costs some passes more to converge in.
 MANY_FEATURES, ROWS_FOR_EACH = 256, 16
 
 
