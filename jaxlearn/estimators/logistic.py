@@ -28,8 +28,6 @@ __all__ = ["LogisticRegression"]
 SOLVERS: dict[str, str] = dict.fromkeys(("lbfgs", "liblinear", "newton-cg", "sag", "saga"), "lbfgs")
 SOLVERS |= {"newton-cholesky": "newton"} | {f"sketchy-{method}": method for method in METHODS}
 
-
-METHODS_BY_ROWS = tuple(name for name, method in SOLVERS.items() if method in METHODS)
 # Newton's method from where L-BFGS has got to: about so many steps, each of which takes as long as p / 15 passes
 # (28 to 784 features on two cores: p / 8 to p / 31).
 NEWTON_STEPS, PASSES_FOR_A_FEATURE = 6, 1 / 15
@@ -40,10 +38,9 @@ MOST_COEFFICIENTS, CHEAP = 1024, 4e9
 def patience(data: Data) -> int:
     """Passes after which ``auto`` leaves L-BFGS for Newton's method.
 
-    As many as Newton's method would have cost, so that in hindsight at most twice the best of the two was paid.
+    As many as Newton's method is estimated to cost, so that in hindsight about twice the best of the two was paid at most.
     """
-    n_classes = data.y.shape[1] if data.y.ndim > 1 else 1
-    if data.n_features * n_classes > MOST_COEFFICIENTS or n_classes > 1:
+    if data.y.ndim > 1 or data.n_features > MOST_COEFFICIENTS:
         return np.iinfo(np.int32).max
     passes = NEWTON_STEPS * (1 + PASSES_FOR_A_FEATURE * data.n_features)
     return int(max(passes, CHEAP / (4 * data.n_samples * data.n_features)))
@@ -207,7 +204,7 @@ class LogisticRegression(ProbabilisticClassifier):
         """By the solver that was asked for, which `solver_` names."""
         start, drawn = self._start(data), seed(self.random_state)
         self.solver_ = SOLVERS.get(self.solver, "lbfgs")
-        if self.solver in METHODS_BY_ROWS and data.is_sparse:
+        if self.solver_ in METHODS and data.is_sparse:
             raise ValueError(f"solver={self.solver!r} takes dense rows; for a sparse X use solver='auto'.")
         most = patience(data) if self.solver == "auto" else self.max_iter
         model = self._model(data, self.solver_, min(most, self.max_iter))

@@ -30,7 +30,10 @@ def by_weight(weight: Array, size: int, key: Array) -> tuple[Array, Array]:
     up_to = jnp.cumsum(weight)
     share = (jnp.arange(size, dtype=weight.dtype) + jax.random.uniform(key, (size,), weight.dtype)) / size
     index = jnp.searchsorted(up_to, share * up_to[-1], side="right")
-    return jnp.minimum(index, len(weight) - 1), jnp.full(size, up_to[-1] / size, weight.dtype)
+    last = jnp.searchsorted(
+        up_to, up_to[-1]
+    )  # with a weight: a share may be rounded to one, and those behind have none
+    return jnp.minimum(index, last), jnp.full(size, up_to[-1] / size, weight.dtype)
 
 
 class Batches(eqx.Module):

@@ -107,7 +107,7 @@ class Iterate(eqx.Module):
     mean_intercept: Array
 
 
-def begin(rule: Rule, coef: Array, intercept: Array, t: ArrayLike = 1.0) -> Iterate:
+def begin(rule: Rule, coef: Array, intercept: Array, t: ArrayLike = 1) -> Iterate:
     """An iterate at `coef` (p, k) and `intercept` (k,), before step number `t`."""
     k, dtype = coef.shape[1], coef.dtype
     zeros = jnp.zeros(k, dtype)

@@ -58,6 +58,11 @@ def test_rows_are_drawn_by_weight(x64):
     assert deviation < weight.sum() / np.sqrt(500) / 5  # the mean of a hundred, of 500 rows each
 
 
+def test_rounding_draws_no_row_without_weight():
+    weight = jnp.zeros(100).at[:50].set(1.0)  # single precision: of so many shares the last is often rounded to one
+    assert max(int(by_weight(weight, 1 << 22, jax.random.key(i))[0].max()) for i in range(12)) == 49
+
+
 @pytest.mark.parametrize("n_rows", [3, 30])
 def test_a_diagonal_plus_a_gram_matrix_is_solved(n_rows, x64):
     rng = np.random.default_rng(0)
