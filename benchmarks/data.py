@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse
 from scipy.sparse import csr_array
 
 __all__ = ["covertype", "equicorrelated", "fashion", "fmri", "fmri_records", "folder", "hyperspectral", "leukemia"]
@@ -105,6 +106,31 @@ def covertype(quick=92_962):
 
 
 # To be factorised: float32, and rows that are held out ------------------------------------------------------------
+
+
+def texts(n=11_314, p=50_000, n_classes=20, seed=0):
+    """Counts of words in texts on twenty subjects: (X sparse, y, source)."""
+    n, p = (500, 1000) if size() == "tiny" else (n, p)
+    if _has("newsgroups20"):
+        names = ("data", "indices", "indptr", "shape")
+        values, indices, starts, shape = _load("newsgroups20", *(f"X_train_{name}" for name in names))
+        X = scipy.sparse.csr_matrix((values.astype(np.float32), indices, starts), shape=tuple(shape))
+        (y,) = _load("newsgroups20", "y_train")
+        chosen = _spread(n, X.shape[0])
+        return X[chosen], y[chosen].astype(int), f"newsgroups20, {len(chosen)}×{X.shape[1]}"
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_classes, size=n)
+    popularity = 1 / np.arange(1, p + 1) ** 1.1
+    length = np.minimum(rng.lognormal(4.3, 0.8, n).astype(int) + 5, 3000)
+    topics = [rng.permutation(p)[:400] for _ in range(n_classes)]
+    words = [
+        np.append(rng.choice(p, m, p=popularity / popularity.sum()), rng.choice(topics[label], m // 6))
+        for label, m in zip(y, length, strict=True)
+    ]
+    starts = np.append(0, np.cumsum([len(each) for each in words]))
+    X = scipy.sparse.csr_matrix((np.ones(starts[-1], np.float32), np.concatenate(words), starts), shape=(n, p))
+    X.sum_duplicates()
+    return X, y, f"recipe: common words and those of a subject, {n}×{p}, seed {seed}"
 
 
 def patches(n, side=8, *, color=False, n_heldout=2000, seed=0):

@@ -1,6 +1,6 @@
 """The programs that estimators compile: pure functions of rows, and of what does not go with the rows.
 
-Each takes ``(rows, rest, axis_name)``, as `compute` wants it.
+Each takes ``(rows, rest, axis_name)``, as `compute` wants it, with rows that lie on one device.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxlearn.access.blocks import in_blocks
 from jaxlearn.access.dense import as_design
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM, FittedGLM
@@ -45,19 +46,19 @@ ALL_FEATURES, WORKING_SET = 256, 64
 def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
     """All targets together."""
     (X, y, weight), (model, init) = rows, rest
-    return glm.fit(model, X, y, weight, init=init, axis_name=axis_name)
+    return glm.fit(model, in_blocks(X, axis_name), y, weight, init=init, axis_name=axis_name)
 
 
 def fit_drawn(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
     """As `fit`, from zero, by a solver that draws rows."""
     (X, y, weight), (model, seed) = rows, rest
-    return glm.fit(model, X, y, weight, key=jax.random.key(seed), axis_name=axis_name)
+    return glm.fit(model, in_blocks(X, axis_name), y, weight, key=jax.random.key(seed), axis_name=axis_name)
 
 
 def fit_each(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
     """Each target with a strength of its own: lanes that share what depends on X alone, its spectrum for instance."""
     (X, y, weight), (model,) = rows, rest
-    design = as_design(X, axis_name)
+    design = in_blocks(X, axis_name)
     one = lambda alpha, target: glm.fit(_with_alpha(model, alpha), design, target, weight, axis_name=axis_name)  # noqa: E731
     fitted = jax.vmap(one)(model.penalty.alpha, y.T)
     return eqx.tree_at(lambda f: f.coef, fitted, fitted.coef.T)
@@ -70,7 +71,7 @@ def _with_alpha(model: GLM, alpha: Array) -> GLM:
 def logistic(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[FittedGLM, Array]:
     """The fit, and whether it separates the classes without a penalty: then there is no optimum."""
     (X, y, weight), (model, init, seed) = rows, rest
-    design = as_design(X, axis_name)
+    design = in_blocks(X, axis_name)
     fitted = glm.fit(model, design, y, weight, init=init, key=jax.random.key(seed), axis_name=axis_name)
     if not isinstance(model.penalty, NoPenalty):
         return fitted, jnp.bool_(False)
@@ -211,7 +212,7 @@ def leave_one_out(rows: Any, rest: Any, axis_name: str | None = None) -> Array:
 def ridge_folds(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
     """Ridge for every fold, one after the other, and every strength, from one spectrum for each fold."""
     (X, y, train), (model, alphas) = rows, rest
-    design = as_design(X, axis_name)
+    design = in_blocks(X, axis_name)
 
     def one(weight: Array) -> FittedGLM:
         total = design.fold(_total, None, weight)

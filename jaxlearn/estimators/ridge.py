@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_sample_weight
 
-from jaxlearn.access.dense import as_design
 from jaxlearn.models._glm_routes import squared_solver
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2
@@ -26,7 +26,7 @@ __all__ = ["Ridge", "RidgeClassifier"]
 SOLVERS = {
     "auto": "auto",
     "svd": "spectral",
-    "cholesky": "spectral",
+    "cholesky": "cholesky",
     "lsqr": "conjugate_gradient",
     "sparse_cg": "conjugate_gradient",
     "sag": "lbfgs",
@@ -71,17 +71,30 @@ class _RidgeModel(LinearModel):
         if SOLVERS.get(self.solver) in METHODS and data.is_sparse:
             raise ValueError(f"solver={self.solver!r} takes dense rows; for a sparse X use solver='auto'.")
         model = self._model(data)
-        chosen = model.solver if model.solver != "auto" else squared_solver(model, as_design(data.X))
-        self.solver_ = "feature_sign" if self.positive else chosen
+        self.solver_ = model.solver
         if self.positive:
-            fitted = elastic_net(data, model)
+            self.solver_, fitted = "feature_sign", elastic_net(data, model)
         elif np.ndim(model.penalty.alpha):  # type: ignore[attr-defined]
             fitted = compute(fit_each, data, model)
         elif self.solver_ in METHODS:
             fitted = compute(fit_drawn, data, model, seed(self.random_state))
         else:
             fitted = compute(fit, data, model, None)
+        if self.solver_ == "cholesky" and not np.isfinite(fitted.residual):
+            self.solver_ = "cholesky, then spectral"
+            fitted = compute(fit, data, dataclasses.replace(model, solver="spectral"), None)
         return self._adopt(fitted, data, self.tol)
+
+    def _chosen(self, data: Data, alpha: np.ndarray, penalty: Any) -> str:
+        """The solver of `GLM`."""
+        if self.positive:
+            return "auto"
+        chosen = SOLVERS[self.solver]
+        if chosen == "auto":
+            chosen = squared_solver(GLM(penalty=penalty), data.X.shape, data.is_sparse)
+            chosen = "cholesky" if chosen == "spectral" else chosen
+        # one factor serves one strength
+        return "spectral" if chosen == "cholesky" and alpha.ndim else chosen
 
     def _model(self, data: Data) -> GLM:
         # ‖y − X w‖² + alpha ‖w‖², weighted, in units of twice the total weight
@@ -96,7 +109,7 @@ class _RidgeModel(LinearModel):
             tol=number(self.tol, data.dtype),
             max_steps=np.int32(max(1000, 10 * data.n_features) if self.max_iter is None else self.max_iter),
             fit_intercept=self.fit_intercept,
-            solver="auto" if self.positive else SOLVERS[self.solver],
+            solver=self._chosen(data, alpha, penalty),
         )
 
     def _alpha(self, data: Data) -> np.ndarray:
@@ -143,10 +156,11 @@ class Ridge(MultiOutputMixin, RegressorMixin, LinearRegressor, _RidgeModel):
         weighted mean of (y − ȳ)². The closed form does not use it.
     solver : {"auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs", "sketchy-svrg", \
             "sketchy-saga", "sketchy-katyusha"}, default="auto"
-        ``svd`` and ``cholesky`` are one eigendecomposition of the smaller of Xᵀ X and X Xᵀ, refined on the data;
-        ``lsqr`` and ``sparse_cg`` are preconditioned conjugate gradients; ``sag`` and ``saga`` are L-BFGS, which
+        ``svd`` is one eigendecomposition of the smaller of Xᵀ X and X Xᵀ, ``cholesky`` one factor of it, both refined
+        on the data. A factor that tells of a nearly singular system, and strengths that differ by target, are left to
+        the eigendecomposition: see ``solver_``. ``lsqr`` and ``sparse_cg`` are preconditioned conjugate gradients; ``sag`` and ``saga`` are L-BFGS, which
         reaches the same minimum; ``sketchy-`` are stochastic gradients with reduced variance and a preconditioner from
-        a sample of the rows, for dense rows; ``auto`` chooses the first or the second by the shape of X. ``lbfgs`` asks
+        a sample of the rows, for dense rows; ``auto`` chooses ``cholesky`` or ``lsqr`` by the shape of X. ``lbfgs`` asks
         for ``positive=True``, which is solved by feature-sign Newton steps.
     positive : bool, default=False
         Restrict the coefficients to be ≥ 0.
@@ -162,8 +176,8 @@ class Ridge(MultiOutputMixin, RegressorMixin, LinearRegressor, _RidgeModel):
     n_iter_ : int or list of int
         Passes over the data; 1 for the closed form.
     solver_ : str
-        The solver that ran: ``spectral``, ``conjugate_gradient``, ``lbfgs``, ``svrg``, ``saga``, ``katyusha`` or
-        ``feature_sign``.
+        What ran: ``cholesky``, ``spectral``, ``cholesky, then spectral``, ``conjugate_gradient``, ``lbfgs``, ``svrg``,
+        ``saga``, ``katyusha`` or ``feature_sign``.
     certificate_ : float or ndarray of shape (n_targets,)
         What `tol` bounds; the relative residual of the normal equations for the closed form.
     converged_ : bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -193,7 +193,7 @@ class Passing:
         self.size = -(-source.n_together // batch_size) * batch_size
         self._begun: tuple[list[Batch], Iterator[Batch]] | None = None  # what was looked at of an epoch, and the rest
 
-    def sample(self, n_rows: int, seed: int, shuffle: bool) -> np.ndarray:
+    def sample(self, n_rows: int, seed: int, shuffle: bool) -> Any:
         """At most so many rows, before an epoch is learnt from: those it begins with, if need be."""
         drawn = self.source.sample(n_rows, seed)
         if drawn is not None:
@@ -202,7 +202,7 @@ class Passing:
         while sum(len(segment.y) for segment in seen) < n_rows and (segment := next(segments, None)) is not None:
             seen.append(segment)
         self._begun = seen, segments
-        return np.concatenate([segment.X for segment in seen])[:n_rows]
+        return _stacked([segment.X for segment in seen])[:n_rows]
 
     def segments(self, epoch: int, seed: int, shuffle: bool) -> Iterator[Batch]:
         """All of an epoch; the last one may have fewer rows."""
@@ -231,8 +231,11 @@ def _joined(parts: list[Batch]) -> Batch:
     if len(parts) == 1:
         return parts[0]
     X, y, weight, names = zip(*parts, strict=True)
-    X = scipy.sparse.vstack(X, format="csr") if scipy.sparse.issparse(X[0]) else np.concatenate(X)
-    return Batch(X, np.concatenate(y), np.concatenate(weight), names[0])
+    return Batch(_stacked(X), np.concatenate(y), np.concatenate(weight), names[0])
+
+
+def _stacked(parts: Sequence[Any]) -> Any:
+    return scipy.sparse.vstack(parts, format="csr") if scipy.sparse.issparse(parts[0]) else np.concatenate(parts)
 
 
 def numeric_targets(batch: Batch, n_outputs: int) -> np.ndarray:

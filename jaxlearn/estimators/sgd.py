@@ -124,7 +124,7 @@ class SGDModel(LinearModel):
             eta0=number(self.eta0, dtype),
             power_t=number(self.power_t, dtype),
             average_from=np.int32(int(self.average)),
-            intercept_decay=number(SPARSE_INTERCEPT_DECAY if sparse else 1.0, dtype),
+            intercept_decay=number(SPARSE_INTERCEPT_DECAY if sparse and self.batch_size == 1 else 1.0, dtype),
             caution=number(1, dtype),
             schedule=self.learning_rate,
             l1=self.penalty in ("l1", "elasticnet"),
@@ -144,8 +144,6 @@ class SGDModel(LinearModel):
     ) -> None:
         """Epochs from `start`, coefficients (k, p) and intercepts (k,); sets ``_iterate``, ``t_`` and ``n_iter_``."""
         dtype = rows.dtype
-        if rows.sparse and self.batch_size != 1:
-            raise ValueError("Sparse X is learnt from one sample at a time: batch_size=1.")
         with jax.enable_x64(dtype == np.float64):
             rule, drawn = self._rule(dtype, rows.sparse), int(seed(self.random_state))
             descent = Descent(self, rule, rows, validation, drawn)

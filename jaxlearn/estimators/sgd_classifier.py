@@ -268,7 +268,7 @@ class SGDClassifier(SGDClassification):
         ``coef_`` is the mean of the iterates, of those from that step on.
     batch_size : int, default=1
         Rows of a step. One is scikit-learn's algorithm. With more, t counts batches, and η is at most the inverse of the
-        curvature of a batch, so that large features do not make it diverge; X must be dense.
+        curvature of a batch, so that large features do not make it diverge.
 
     Attributes
     ----------

@@ -15,8 +15,9 @@ import scipy.sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from jaxlearn.access.buckets import row_bucket
-from jaxlearn.access.rows import PIECE, DenseRows, SparseRows
+from jaxlearn.access.rows import PIECE, DenseRows, Rows, SparseRows
 from jaxlearn.access.scan import ROWS, permutation
+from jaxlearn.solvers import minibatch_gradient
 from jaxlearn.solvers import stochastic_gradient as sgd
 
 from .base import number
@@ -75,10 +76,9 @@ class Held:
         train = self.train
         yield _Piece(self._placed, train[permutation(len(train), seed, ROWS, epoch)] if shuffle else train)
 
-    def sample(self, n_rows: int, seed: int, shuffle: bool) -> Any:
-        """At most so many rows, drawn at random, on the device."""
-        some = self.train[permutation(len(self.train), seed, ROWS)[:n_rows]]
-        return self._placed[0].X[jnp.asarray(some)]
+    def sample(self, n_rows: int, seed: int, shuffle: bool) -> tuple[Any, np.ndarray]:
+        """Rows on the device, and the numbers of at most so many, drawn at random."""
+        return self._placed[0], self.train[permutation(len(self.train), seed, ROWS)[:n_rows]]
 
 
 class PassingRows:
@@ -100,24 +100,27 @@ class PassingRows:
             placed = _place(X, y, weight, self.passing.size, self._n_entries)
             yield _Piece(placed, np.arange(len(y), dtype=np.int32))
 
-    def sample(self, n_rows: int, seed: int, shuffle: bool) -> Any:
-        """At most so many rows, drawn at random or the first ones, on the device."""
-        return jnp.asarray(self.passing.sample(n_rows, seed, shuffle))
+    def sample(self, n_rows: int, seed: int, shuffle: bool) -> tuple[Any, np.ndarray]:
+        """At most so many rows, drawn at random or the first ones, on the device, and their numbers."""
+        X = self.passing.sample(n_rows, seed, shuffle)
+        return _place_rows(X, X.shape[0]), np.arange(X.shape[0], dtype=np.int32)
 
 
 def _place(X: Any, y: np.ndarray, weight: np.ndarray, n_rows: int, n_entries: int = 0) -> tuple[Any, Any, Any]:
+    """What is learnt from, on the device, padded to `n_rows`."""
+    targets, factors = (jnp.asarray(repeated(part.astype(X.dtype), n_rows)) for part in (y, weight))
+    return _place_rows(X, n_rows, n_entries), targets, factors
+
+
+def _place_rows(X: Any, n_rows: int, n_entries: int = 0) -> Rows:
     """Rows on the device, padded to `n_rows`, and sparse ones to `n_entries` if they fit."""
-    dtype = X.dtype
-    if scipy.sparse.issparse(X):
-        padded = np.append(X.indptr, np.full(n_rows - X.shape[0], X.indptr[-1]))
-        size = max(row_bucket(X.nnz + PIECE), n_entries)
-        indices, values = np.zeros(size, np.int32), np.zeros(size, dtype)
-        indices[: X.nnz], values[: X.nnz] = X.indices, X.data
-        rows: Any = SparseRows(jnp.asarray(padded, jnp.int32), jnp.asarray(indices), jnp.asarray(values))
-    else:
-        rows = DenseRows(jnp.asarray(repeated(X, n_rows)))
-    targets, factors = (jnp.asarray(repeated(part.astype(dtype), n_rows)) for part in (y, weight))
-    return rows, targets, factors
+    if not scipy.sparse.issparse(X):
+        return DenseRows(jnp.asarray(repeated(X, n_rows)))
+    padded = np.append(X.indptr, np.full(n_rows - X.shape[0], X.indptr[-1]))
+    size = max(row_bucket(X.nnz + PIECE), n_entries)
+    indices, values = np.zeros(size, np.int32), np.zeros(size, X.dtype)
+    indices[: X.nnz], values[: X.nnz] = X.indices, X.data
+    return SparseRows(jnp.asarray(padded, jnp.int32), jnp.asarray(indices), jnp.asarray(values))
 
 
 class Descent:
@@ -133,9 +136,8 @@ class Descent:
         self.model, self.rule, self.rows, self.validation, self.seed = model, rule, rows, validation, seed
         self.size, self.n_seen = model.batch_size, 0
         if self.size > 1:
-            self.steepest = _curvature(
-                rule, rows.sample(max(self.size, SAMPLE), seed, model.shuffle), batch_size=self.size
-            )
+            some = rows.sample(max(self.size, SAMPLE), seed, model.shuffle)
+            self.steepest = _curvature(rule, *some, model.n_features_in_, self.size)
 
     def run(self, start: sgd.Iterate, max_iter: int) -> tuple[sgd.Iterate, int]:
         """Epochs until all targets have stopped; once more, with shorter steps, where that diverges."""
@@ -198,20 +200,20 @@ class Descent:
         return it, total + np.asarray(last, float), n_rows
 
     def _learn(self, it: sgd.Iterate, piece: _Piece) -> tuple[sgd.Iterate, Any]:
-        (rows, y, weight), order = piece
-        length = -(-len(y) // self.size) * self.size
+        data, order = piece
+        length = -(-len(data[1]) // self.size) * self.size
         if self.size == 1:
             padded = np.resize(order, length).astype(np.int32)
-            return _samples(self.rule, it, piece.data, padded, np.int32(len(order)))
+            return _samples(self.rule, it, data, padded, np.int32(len(order)))
         padded = np.full(length, -1, np.int32)
         padded[: len(order)] = order
         count = np.int32(-(-len(order) // self.size))
-        return _batches(self.rule, it, (rows.X, y, weight), padded, count, batch_size=self.size, steepest=self.steepest)
+        return _batches(self.rule, it, data, padded, count, batch_size=self.size, steepest=self.steepest)
 
 
 _samples = jax.jit(sgd.one_by_one)
-_curvature = jax.jit(sgd.curvature, static_argnames="batch_size")
-_batches = jax.jit(sgd.in_batches, static_argnames="batch_size")
+_curvature = jax.jit(minibatch_gradient.curvature, static_argnums=(3, 4))
+_batches = jax.jit(minibatch_gradient.in_batches, static_argnames="batch_size")
 
 
 @jax.jit

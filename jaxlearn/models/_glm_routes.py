@@ -98,22 +98,24 @@ def fit_squared(model: GLM, centred: Centred, init: Array | None, key: Array | N
     """Least squares without an l1 part: in closed form where p × p or n × n can be factored, else by iteration."""
     design, y, weight = centred.design, centred.y, centred.sample_weight
     problem = Problem(Objective(model.loss, model.penalty), design, y, weight)
-    solver = model.solver if model.solver != "auto" else squared_solver(model, design)
+    solver = model.solver if model.solver != "auto" else squared_solver(model, design.shape, design.is_sparse)
     singular_values = None
-    if solver in ("spectral", "least_squares"):
+    if solver in ("spectral", "cholesky", "least_squares"):
         certificate = ConjugateGradient.certificate
         held = _held(problem)
+        alpha = jnp.asarray(getattr(held.objective.penalty, "alpha", 0.0), y.dtype)
+        alpha = alpha[0] if alpha.ndim == 2 else alpha  # one for each target
         if solver == "spectral":
             spectrum = spectrum_of(Centred(held.design, held.y, held.sample_weight, None, None))
-            alpha = jnp.asarray(getattr(held.objective.penalty, "alpha", 0.0), y.dtype)
-            alpha = alpha[0] if alpha.ndim == 2 else alpha  # one for each target
             coef, residual = closed_form.ridge(spectrum, held.design, held.y, held.sample_weight, alpha)
+        elif solver == "cholesky":
+            coef, residual = closed_form.factored_ridge(held.design, held.y, held.sample_weight, alpha)
         else:
             coef, residual, singular_values = closed_form.least_squares(held.design, held.y, held.sample_weight)
         # half of the digits at least: rounding alone costs an ill-conditioned X some, whatever `tol` asks for
         within = residual <= jnp.maximum(jnp.asarray(model.tol, y.dtype), jnp.sqrt(jnp.finfo(y.dtype).eps))
         status = jnp.where(within, jnp.int32(CONVERGED), jnp.int32(STALLED))
-        status, n_steps = jnp.where(jnp.isfinite(residual), status, jnp.int32(NONFINITE)), jnp.int32(1)
+        status, n_steps = jnp.where(jnp.isnan(residual), jnp.int32(NONFINITE), status), jnp.int32(1)
     else:
         start = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
         solution = _solve(model, problem, _iterative(model, solver, design), start, key)
@@ -123,25 +125,26 @@ def fit_squared(model: GLM, centred: Centred, init: Array | None, key: Array | N
     return FittedGLM(coef, centred.intercept(coef), status, residual, n_steps, model.loss, certificate, singular_values)
 
 
-def squared_solver(model: GLM, design: Design) -> str:
-    """The solver that ``auto`` stands for with a squared loss and no l1 part."""
-    n_samples, n_features = design.shape
-    if isinstance(model.penalty, NoPenalty) and not design.is_sparse:
+def squared_solver(model: GLM, shape: tuple[int, int], is_sparse: bool) -> str:
+    """The solver that ``auto`` stands for with a squared loss and no l1 part: it serves all strengths."""
+    n_samples, n_features = shape
+    if isinstance(model.penalty, NoPenalty) and not is_sparse:
         return "least_squares"
+    factorable = _factorable(n_features, is_sparse)
     if jnp.ndim(getattr(model.penalty, "alpha", 0.0)) == 1:  # one for each feature: no spectrum is shared
-        return "newton" if _factorable(design) else "conjugate_gradient"
-    return "spectral" if _factorable(design) or (not design.is_sparse and n_samples <= MEDIUM) else "conjugate_gradient"
+        return "newton" if factorable else "conjugate_gradient"
+    return "spectral" if factorable or (not is_sparse and n_samples <= MEDIUM) else "conjugate_gradient"
 
 
-def _factorable(design: Design) -> bool:
-    return design.shape[1] <= (MEDIUM // 4 if design.is_sparse else MEDIUM)
+def _factorable(n_features: int, is_sparse: bool) -> bool:
+    return n_features <= (MEDIUM // 4 if is_sparse else MEDIUM)
 
 
 def _iterative(model: GLM, name: str, design: Design) -> Solver:
     if name in METHODS:
         return VarianceReduced(name, model.preconditioner)
     chosen = {"conjugate_gradient": ConjugateGradient, "newton": NewtonCholesky}.get(name)
-    return LBFGS(precondition=_factorable(design)) if chosen is None else chosen()
+    return LBFGS(precondition=_factorable(design.shape[1], design.is_sparse)) if chosen is None else chosen()
 
 
 def _solve(model: GLM, problem: Problem, solver: Solver, start: Array, key: Array | None) -> Solution:

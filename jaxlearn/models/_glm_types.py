@@ -17,7 +17,7 @@ SMALL = 256
 MEDIUM = 4096
 
 SOLVERS = {
-    "squared": ("spectral", "least_squares", "conjugate_gradient", "newton", "lbfgs", *METHODS),
+    "squared": ("spectral", "cholesky", "least_squares", "conjugate_gradient", "newton", "lbfgs", *METHODS),
     "sparse": ("feature_sign", "coordinate_descent"),
     "smooth": ("lbfgs", "newton", *METHODS),
 }
@@ -42,7 +42,8 @@ class GLM(eqx.Module):
     fit_intercept : bool
     solver : str
         ``auto`` chooses by loss, penalty and shape. Squared loss: ``spectral`` (one eigendecomposition for all
-        strengths), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``, ``coordinate_descent``.
+        strengths), ``cholesky`` (one factor, for one strength that is the same for all targets; a system that is nearly
+        singular is reported as stalled), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``, ``coordinate_descent``.
         Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic gradients with reduced variance:
         ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
     preconditioner : {"newton", "nystrom"}

@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxlearn.linalg import spectral
+from jaxlearn.linalg import cholesky, spectral
 from jaxlearn.linalg.spectral import Spectrum
+from jaxlearn.linalg.woodbury import DiagonalPlusGram
 
-__all__ = ["gram_spectrum", "kernel_spectrum", "least_squares", "ridge"]
+__all__ = ["factored_ridge", "gram_spectrum", "kernel_spectrum", "least_squares", "ridge"]
 
 # A Gram matrix squares the condition number; each refinement gains about as many digits as one solve keeps.
 REFINEMENTS = {4: 3, 8: 1}
+# Pivots of a factor that differ by more than this many roundings tell of a singular system.
+SINGULAR = 8
 
 
 def gram_spectrum(design: Any, sample_weight: Array) -> Spectrum:
@@ -26,8 +31,11 @@ def gram_spectrum(design: Any, sample_weight: Array) -> Spectrum:
 
 def kernel_spectrum(design: Any, sample_weight: Array) -> Spectrum:
     """The same from ``√ω X Xᵀ √ω`` (n, n), for n < p and rows that lie together; vectors span the row space."""
-    rows = design.take(jnp.arange(design.shape[1], dtype=jnp.int32)).T * jnp.sqrt(sample_weight)[:, None]
-    return spectral.of_short_rows(rows)
+    return spectral.of_short_rows(_weighted_rows(design, sample_weight))
+
+
+def _weighted_rows(design: Any, sample_weight: Array) -> Array:
+    return design.take(jnp.arange(design.shape[1], dtype=jnp.int32)).T * jnp.sqrt(sample_weight)[:, None]
 
 
 def ridge(spectrum: Spectrum, design: Any, y: Array, sample_weight: Array, alpha: Any) -> tuple[Array, Array]:
@@ -52,12 +60,49 @@ def ridge(spectrum: Spectrum, design: Any, y: Array, sample_weight: Array, alpha
         ``max ‖Xᵀ ω r − alpha b‖ / ‖Xᵀ ω y‖`` over targets, evaluated on the data after the last refinement.
     """
     alpha = jnp.asarray(alpha, y.dtype)
+    start = design.fold(_correlation, None, y, sample_weight)
+    return _refined(lambda b: spectrum.solve(alpha, b), start, design, (y, sample_weight, alpha))
+
+
+def factored_ridge(design: Any, y: Array, sample_weight: Array, alpha: Array) -> tuple[Array, Array]:
+    """`ridge` for one strength, by a Cholesky factor of ``Xᵀ ω X + alpha I``, or of the rows' products where they are fewer.
+
+    The residual is infinite where the factor tells of a system that is nearly singular: then only `ridge` finds the
+    solution of least norm.
+    """
+    n_samples, n_features = design.shape
+    if n_samples < n_features and design.axis_name is None and "columns" in design.serves:
+        rows = _weighted_rows(design, sample_weight)
+        start = design.fold(_correlation, None, y, sample_weight)
+        factored = DiagonalPlusGram.of(jnp.full(n_features, alpha), rows)
+        lower, solve = factored.lower, factored.solve
+    else:
+        gram, start = design.fold(_normal_equations, None, y, sample_weight)
+        # with a diagonal of ones, features of any scale keep their digits, and pivots tell of dependence alone
+        scale = lax.rsqrt(jnp.maximum(jnp.diagonal(gram) + alpha, jnp.finfo(y.dtype).tiny))
+        lower = jnp.linalg.cholesky((gram + alpha * jnp.eye(n_features, dtype=y.dtype)) * jnp.outer(scale, scale))
+        solve = partial(_solve_scaled, lower, scale)
+    pivots = jnp.square(jnp.diagonal(lower))
+    regular = pivots.min() > SINGULAR * len(pivots) * jnp.finfo(y.dtype).eps * pivots.max()
+    coef, residual = _refined(solve, start, design, (y, sample_weight, alpha))
+    return coef, jnp.where(regular, residual, jnp.inf)
+
+
+def _solve_scaled(lower: Array, scale: Array, b: Array) -> Array:
+    scale = scale if b.ndim == 1 else scale[:, None]
+    return scale * cholesky.solve(lower, scale * b)
+
+
+def _refined(
+    solve: Callable[[Array], Array], start: Array, design: Any, problem: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    """Coefficients and certificate from an approximate inverse of the normal matrix and ``Xᵀ ω y``."""
+    y, sample_weight, alpha = problem
     of_targets = alpha if alpha.ndim == 0 else alpha[None]
-    coef = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype)
-    gradient = design.fold(_normal_residual, coef, y, sample_weight)
+    coef, gradient = jnp.zeros_like(start), start
     scale = residual = _norm(gradient)
     for _ in range(1 + REFINEMENTS[y.dtype.itemsize]):
-        refined = coef + spectrum.solve(alpha, gradient)
+        refined = coef + solve(gradient)
         at_refined = design.fold(_normal_residual, refined, y, sample_weight) - of_targets * refined
         # at the floor of the precision a refinement may make things worse
         better = ~(_norm(at_refined) >= residual)
@@ -100,6 +145,14 @@ def _norm(v: Array) -> Array:
 
 def _gram(_: Any, X: Any, w: Array) -> Array:
     return X.gram(w)
+
+
+def _correlation(_: Any, X: Any, y: Array, w: Array) -> Array:
+    return X.rmatvec(w * y if y.ndim == 1 else w[:, None] * y)
+
+
+def _normal_equations(_: Any, X: Any, y: Array, w: Array) -> tuple[Array, Array]:
+    return X.gram(w), _correlation(None, X, y, w)
 
 
 def _normal_residual(b: Array, X: Any, y: Array, w: Array) -> Array:

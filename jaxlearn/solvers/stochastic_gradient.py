@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, sample after sample or in small batches, for several targets at once.
+"""Stochastic gradient descent, sample after sample, for several targets at once; `minibatch_gradient` takes a few together.
 
 *Minimises* the mean of ``loss(y_i, x_i w + b)`` plus ``alpha (l1_ratio ‖w‖₁ + ½ (1 − l1_ratio) ‖w‖²)``.
 
@@ -20,13 +20,21 @@ from jax.typing import ArrayLike
 
 from jaxlearn.objectives import Loss
 
-__all__ = ["Iterate", "Rule", "again", "averaged", "begin", "coefficients", "curvature", "in_batches", "one_by_one"]
+__all__ = [
+    "Iterate",
+    "Rule",
+    "again",
+    "averaged",
+    "begin",
+    "clipped_slope",
+    "coefficients",
+    "one_by_one",
+    "step_size",
+    "with_scale",
+]
 
-HIGHEST = lax.Precision.HIGHEST
 # Slopes are clipped: one absurd sample shall not decide.
 STEEPEST = 1e12
-# Products that estimate the curvature of a batch.
-POWER_STEPS = 10
 
 
 class Rule(eqx.Module):
@@ -190,7 +198,7 @@ def one_by_one(
         if rule.one_class:
             objective = objective + it.intercept * alpha
         shrink = jnp.maximum(1 - (1 - ratio) * eta * alpha, 0) if decays else jnp.ones_like(eta)
-        it = _with_scale(it, shrink, f)
+        it = with_scale(it, shrink, f)
         square = jnp.square(shrink) * square + 2 * update * shrink * f + jnp.square(update) * rows.square(i)
         step = update / it.scale
         direction = rows.add(i, it.direction, step)
@@ -234,15 +242,21 @@ def _update(rule: Rule, it: Iterate, row: tuple[Any, Array], y: Array, f: Array)
             size = loss / (square + 0.5 / rule.eta0)
         side = y if _is_margin(rule) else jnp.where(y - f < 0, -1, 1)
         return it.eta, size * side, loss
-    eta = _eta(rule, it)
-    return eta, -eta * jnp.clip(rule.loss.gradient(y, f), -STEEPEST, STEEPEST), loss
+    eta = step_size(rule, it)
+    return eta, -eta * clipped_slope(rule, y, f), loss
 
 
 def _is_margin(rule: Rule) -> bool:
     return hasattr(rule.loss, "threshold")
 
 
-def _eta(rule: Rule, it: Iterate) -> Array:
+def clipped_slope(rule: Rule, y: Array, f: Array) -> Array:
+    """``loss′(y, f)``, finite in any case."""
+    return jnp.clip(rule.loss.gradient(y, f), -STEEPEST, STEEPEST)
+
+
+def step_size(rule: Rule, it: Iterate) -> Array:
+    """η of the next step, (k,), but for passive-aggressive rules."""
     if rule.schedule == "optimal":
         alpha = jnp.asarray(rule.alpha, it.scale.dtype)
         typical = jnp.sqrt(1 / jnp.sqrt(alpha))
@@ -255,7 +269,7 @@ def _eta(rule: Rule, it: Iterate) -> Array:
     return jnp.asarray(rule.caution, eta.dtype) * eta
 
 
-def _with_scale(it: Iterate, shrink: Array, f: Array) -> Iterate:
+def with_scale(it: Iterate, shrink: Array, f: Array) -> Iterate:
     """The scale times `shrink`; where that comes near to nothing, it is made one again."""
     scale = it.scale * shrink
     # asking f makes the compiler read the direction for it first: else it copies the direction, for every sample
@@ -289,96 +303,3 @@ def _truncation(scale: Array, owed: Array, total: Array) -> Any:
         return moved, paid + scale[None] * (moved - w), *(part - total[None] * (moved - w) for part in lag)
 
     return change
-
-
-def in_batches(
-    rule: Rule,
-    it: Iterate,
-    rows: tuple[Array, Array, Array],
-    order: Array,
-    count: Array,
-    *,
-    batch_size: int,
-    steepest: Array,
-) -> tuple[Iterate, Array]:
-    """Learn from batches: the mean gradient, and a step size of at most ``1 / steepest``.
-
-    Parameters
-    ----------
-    rule : Rule
-        Not passive-aggressive, nor of one class.
-    it : Iterate
-    rows : (X, y, weight)
-        (n, p), (n, k) and (n, k).
-    order : (m,) of int32
-        −1 is a row that is not there.
-    count : int32 scalar
-        How many batches of `order` are learnt from; each has a row.
-    batch_size : int
-    steepest : scalar
-        An estimate of the largest curvature, by `curvature`.
-
-    Returns
-    -------
-    it : Iterate
-    objective : (k,)
-        Sum of loss and penalty over the rows.
-    """
-    alpha, ratio = (jnp.asarray(v, it.scale.dtype) for v in (rule.alpha, rule.l1_ratio))
-    ratio = ratio if rule.l1 and rule.l2 else jnp.asarray(1.0 if rule.l1 else 0.0, it.scale.dtype)
-    alpha = alpha if rule.l1 or rule.l2 else jnp.zeros_like(alpha)
-    X, y, weight = rows
-
-    def learn(n: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        coef, intercept, t, sums, mean_intercept, objective = carry
-        chosen = lax.dynamic_slice_in_dim(order, n * batch_size, batch_size)
-        there = chosen >= 0
-        chosen = jnp.maximum(chosen, 0)
-        batch, target, factor = X[chosen], y[chosen], weight[chosen] * there[:, None]
-        f = jnp.matmul(batch, coef, precision=HIGHEST) + intercept[None]
-        slope = factor * jnp.clip(rule.loss.gradient(target, f), -STEEPEST, STEEPEST) / there.sum()
-        eta = jnp.minimum(_eta(rule, eqx.tree_at(lambda s: s.t, it, t)), 1 / steepest)
-        penalty = alpha * (0.5 * (1 - ratio) * jnp.square(coef).sum(0) + ratio * jnp.abs(coef).sum(0))
-        objective = objective + (rule.loss.value(target, f) * there[:, None]).sum(0) + there.sum() * penalty
-        coef = (1 - (1 - ratio) * eta * alpha)[None] * coef - eta[None] * jnp.einsum(
-            "np,nk->pk", batch, slope, precision=HIGHEST
-        )
-        if rule.l1:
-            coef = jnp.sign(coef) * jnp.maximum(jnp.abs(coef) - (ratio * eta * alpha)[None], 0)
-        if rule.fit_intercept:
-            intercept = intercept - eta * slope.sum(0)
-        begun = t >= rule.average_from
-        if rule.average:
-            sums = sums + jnp.where(begun, coef, 0)
-            each = jnp.maximum(t - rule.average_from + 1, 1).astype(coef.dtype)
-            mean_intercept = mean_intercept + jnp.where(begun, (intercept - mean_intercept) / each, 0)
-        return coef, intercept, t + 1, sums, mean_intercept, objective
-
-    # the sum of all iterates so far is what `averaged` divides
-    sums = jnp.zeros(()) if it.lag is None else it.total[None] * it.direction + it.lag
-    start = coefficients(it)[0], it.intercept, it.t, sums, it.mean_intercept, jnp.zeros_like(it.intercept)
-    coef, intercept, t, sums, mean_intercept, objective = lax.fori_loop(0, count, learn, start)
-    zero = jnp.zeros_like(it.total)
-    lag = sums if rule.average else None
-    return Iterate(
-        coef, jnp.ones_like(it.scale), intercept, t, it.eta, it.owed, it.paid, zero, lag, mean_intercept
-    ), objective
-
-
-def curvature(rule: Rule, X: Array, batch_size: int) -> Array:
-    """What the mean loss of a batch curves by at most, expected: ``L + L_max / b`` (Gower et al., ICML 2019), from some rows X.
-
-    L is the largest curvature of the mean over X, L_max that of a single row; an intercept counts as a column of ones.
-    """
-    ones = jnp.ones((len(X), 1), X.dtype) if rule.fit_intercept else jnp.zeros((len(X), 0), X.dtype)
-    rows = jnp.concatenate([X, ones], axis=1)
-
-    def step(_: Array, v: Array) -> Array:
-        product = jnp.matmul(jnp.matmul(rows, v, precision=HIGHEST), rows, precision=HIGHEST)
-        return product / jnp.maximum(jnp.linalg.norm(product), jnp.finfo(X.dtype).tiny)
-
-    v = step(jnp.int32(0), jnp.abs(rows).sum(0))
-    v = lax.fori_loop(0, POWER_STEPS, step, v)
-    largest = jnp.square(jnp.matmul(rows, v, precision=HIGHEST)).sum() / len(X)
-    single = jnp.square(rows).sum(1).max()
-    return rule.loss.curvature_bound * (largest + single / batch_size) + jnp.asarray(rule.alpha, X.dtype)

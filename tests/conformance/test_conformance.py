@@ -22,6 +22,7 @@ def models(dtype):
     return {
         "least_squares": GLM(),
         "spectral": GLM(penalty=L2(0.1)),
+        "cholesky": GLM(penalty=L2(0.1), solver="cholesky"),
         "conjugate_gradient": GLM(penalty=L2(0.1), solver="conjugate_gradient", tol=tol),
         "squared_newton": GLM(penalty=L2(0.1), solver="newton", tol=tol),
         "feature_sign": GLM(penalty=L1(0.1), tol=tol),

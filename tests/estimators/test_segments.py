@@ -133,8 +133,10 @@ class WeightedBatches(Batches):
 def test_sparse_batches():
     X, _, y = data()
     X = scipy.sparse.csr_matrix(X * (np.random.default_rng(0).random(X.shape) < 0.4))
-    expected = SGDClassifier(**IN_ORDER).fit(X, y)
-    same(SGDClassifier(**IN_ORDER).fit(Batches(X, y), classes=["a", "b", "c"]), expected, 1e-6)
+    for batch_size in (1, 20):
+        expected = SGDClassifier(batch_size=batch_size, **IN_ORDER).fit(X, y)
+        found = SGDClassifier(batch_size=batch_size, **IN_ORDER)
+        same(found.fit(Batches(X, y), classes=["a", "b", "c"]), expected, 1e-6)
     options = {"hidden_layer_sizes": (4,), "shuffle": False, "max_iter": 2, "random_state": 0, "batch_size": 20}
     same(MLPClassifier(**options).fit(Batches(X, y)), MLPClassifier(**options).fit(X, y), 1e-6)
 
@@ -379,8 +381,6 @@ class TestRefusals:
             SGDClassifier(class_weight="balanced").fit(Batches(X, y))
         with pytest.raises(ValueError, match=r"come with them: as \(X, y, sample_weight\)"):
             SGDRegressor().fit(Batches(X, f), sample_weight=np.ones(N))
-        with pytest.raises(ValueError, match="one sample at a time"):
-            SGDRegressor(batch_size=4).fit(Batches(scipy.sparse.csr_matrix(X), f))
         with pytest.raises(ValueError, match="batch 0: loss='poisson'"):
             MLPRegressor(loss="poisson").fit(Batches(X, f))
         with pytest.raises(ValueError, match="dense rows"):

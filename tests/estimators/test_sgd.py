@@ -151,10 +151,43 @@ def test_batches():
     assert model.score(large, y) > best.score(X, y) - 0.03
     uneven = SGDClassifier(max_iter=2, **{**options, "batch_size": 250}).fit(X, y)
     assert np.isfinite(uneven.coef_).all()
-    with pytest.raises(ValueError, match="one sample at a time"):
-        model.fit(scipy.sparse.csr_matrix(X), y)
     with pytest.raises(ValueError, match="batch_size=1"):
         SGDClassifier(learning_rate="pa1", batch_size=4).fit(X, y)
+
+
+@pytest.mark.parametrize("average", [False, 40])
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet", None])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_batches_by_the_formula(penalty, average, fit_intercept):
+    """Sparse and dense rows, beside a loop in NumPy with the step sizes of the schedule."""
+    X, y = rows(90, n_classes=1)
+    X[7] = 0  # a sparse row without entries
+    alpha, ratio = 0.05, {"l1": 1.0, "elasticnet": 0.3, "l2": 0.0, None: 0.0}[penalty]
+    options = {"penalty": penalty, "alpha": alpha, "l1_ratio": 0.3, "average": average, "fit_intercept": fit_intercept}
+    options |= {"learning_rate": "constant", "eta0": 0.02, "batch_size": 20, **IN_ORDER, "max_iter": 12}
+    w, b, iterates = np.zeros(7), 0.0, []
+    for epoch in range(12):
+        for first in range(0, 90, 20):
+            batch, target = X[first : first + 20], y[first : first + 20]
+            residual = batch @ w + b - target
+            w = (1 - 0.02 * alpha * (1 - ratio) * (penalty is not None)) * w - 0.02 * batch.T @ residual / len(batch)
+            w = np.sign(w) * np.maximum(abs(w) - 0.02 * alpha * ratio, 0)
+            b -= fit_intercept * 0.02 * residual.mean()
+            iterates.append([*w, b])
+    expected = np.mean(iterates[39:], 0) if average else iterates[-1]
+    for data in (X, scipy.sparse.csr_matrix(X)):
+        model = SGDRegressor(**options).fit(data, y)
+        np.testing.assert_allclose([*model.coef_, *model.intercept_], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_sparse_batches_larger_than_a_piece():
+    rng = np.random.default_rng(0)
+    X = scipy.sparse.random(400, 3000, 0.02, "csr", random_state=0, data_rvs=rng.standard_normal)
+    y = rng.integers(3, size=400)
+    options = {"loss": "log_loss", "random_state": 0, "max_iter": 20, "tol": None, "batch_size": 64}
+    dense, sparse = (SGDClassifier(**options).fit(data, y) for data in (X.toarray(), X))
+    np.testing.assert_allclose(sparse.coef_, dense.coef_, rtol=1e-8, atol=1e-10)
+    assert sparse.score(X, y) > 0.99
 
 
 def test_divergence_is_met_once_and_then_told():
