@@ -91,9 +91,10 @@ class Poisson:
 def _fit():
     import jax
 
+    from jaxlearn.access import in_blocks
     from jaxlearn.models import glm
 
-    return jax.jit(glm.fit)
+    return jax.jit(lambda model, X, y: glm.fit(model, in_blocks(X), y))
 
 
 def ways(recipe, alpha, n, peers):

@@ -1,5 +1,6 @@
 """How data is read: the access patterns, for dense, sparse, sharded and streamed designs."""
 
+from .blocks import Blocks, in_blocks
 from .dense import Dense, as_design
 from .design import Centered, Design, Scaled, WithIntercept
 from .mesh import shard_rows
@@ -9,6 +10,7 @@ from .tiles import Tiles, write_tiles
 from .virtual import virtual
 
 __all__ = [
+    "Blocks",
     "Centered",
     "Dense",
     "Design",
@@ -18,6 +20,7 @@ __all__ = [
     "Tiles",
     "WithIntercept",
     "as_design",
+    "in_blocks",
     "shard_rows",
     "stream",
     "virtual",

@@ -1,4 +1,4 @@
-"""Rows of a matrix, dense or sparse, read and added one at a time or a few together: what stochastic gradients ask of the data."""
+"""Rows of a matrix, dense or sparse, one at a time or a few together: what stochastic gradients ask of the data."""
 
 from __future__ import annotations
 

@@ -85,13 +85,13 @@ class _RidgeModel(LinearModel):
             fitted = compute(fit, data, dataclasses.replace(model, solver="spectral"), None)
         return self._adopt(fitted, data, self.tol)
 
-    def _chosen(self, data: Data, alpha: np.ndarray, penalty: Any) -> str:
+    def _chosen(self, data: Data, alpha: np.ndarray) -> str:
         """The solver of `GLM`."""
         if self.positive:
             return "auto"
         chosen = SOLVERS[self.solver]
         if chosen == "auto":
-            chosen = squared_solver(GLM(penalty=penalty), data.X.shape, data.is_sparse)
+            chosen = squared_solver(GLM(penalty=L2(1.0)), data.X.shape, data.is_sparse)
             chosen = "cholesky" if chosen == "spectral" else chosen
         # one factor serves one strength
         return "spectral" if chosen == "cholesky" and alpha.ndim else chosen
@@ -109,7 +109,7 @@ class _RidgeModel(LinearModel):
             tol=number(self.tol, data.dtype),
             max_steps=np.int32(max(1000, 10 * data.n_features) if self.max_iter is None else self.max_iter),
             fit_intercept=self.fit_intercept,
-            solver=self._chosen(data, alpha, penalty),
+            solver=self._chosen(data, alpha),
         )
 
     def _alpha(self, data: Data) -> np.ndarray:
@@ -158,10 +158,10 @@ class Ridge(MultiOutputMixin, RegressorMixin, LinearRegressor, _RidgeModel):
             "sketchy-saga", "sketchy-katyusha"}, default="auto"
         ``svd`` is one eigendecomposition of the smaller of Xᵀ X and X Xᵀ, ``cholesky`` one factor of it, both refined
         on the data. A factor that tells of a nearly singular system, and strengths that differ by target, are left to
-        the eigendecomposition: see ``solver_``. ``lsqr`` and ``sparse_cg`` are preconditioned conjugate gradients; ``sag`` and ``saga`` are L-BFGS, which
-        reaches the same minimum; ``sketchy-`` are stochastic gradients with reduced variance and a preconditioner from
-        a sample of the rows, for dense rows; ``auto`` chooses ``cholesky`` or ``lsqr`` by the shape of X. ``lbfgs`` asks
-        for ``positive=True``, which is solved by feature-sign Newton steps.
+        the eigendecomposition: see ``solver_``. ``lsqr`` and ``sparse_cg`` are preconditioned conjugate gradients;
+        ``sag`` and ``saga`` are L-BFGS, which reaches the same minimum; ``sketchy-`` are stochastic gradients with
+        reduced variance and a preconditioner from a sample of the rows, for dense rows; ``auto`` chooses ``cholesky`` or
+        ``lsqr`` by the shape of X. ``lbfgs`` asks for ``positive=True``, which is solved by feature-sign Newton steps.
     positive : bool, default=False
         Restrict the coefficients to be ≥ 0.
     random_state : int, RandomState instance or None, default=None

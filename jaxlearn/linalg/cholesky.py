@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jax import Array, lax
 
-__all__ = ["factor", "jitter", "masked_solve", "solve"]
+__all__ = ["Equilibrated", "factor", "jitter", "masked_solve", "solve"]
+
+# Pivots that differ by more than this many roundings tell of a singular system.
+SINGULAR = 8
 
 
 def jitter(matrix: Array) -> Array:
@@ -25,6 +29,37 @@ def solve(lower: Array, b: Array) -> Array:
     """``(L Lᵀ)⁻¹ b`` for b (p,) or (p, k)."""
     x = jsl.cho_solve((lower, True), b if b.ndim > 1 else b[:, None])
     return x if b.ndim > 1 else x[:, 0]
+
+
+class Equilibrated(eqx.Module):
+    """The factor of ``S A S`` with a diagonal of ones: variables of any scale keep their digits.
+
+    Attributes
+    ----------
+    scale : (p,)
+        Diagonal of S.
+    lower : (p, p)
+    """
+
+    scale: Array
+    lower: Array
+
+    @classmethod
+    def of(cls, matrix: Array) -> Equilibrated:
+        """Factor it."""
+        scale = lax.rsqrt(jnp.maximum(jnp.diagonal(matrix), jnp.finfo(matrix.dtype).tiny))
+        return cls(scale, lax.linalg.cholesky(matrix * jnp.outer(scale, scale), symmetrize_input=False))
+
+    def solve(self, b: Array) -> Array:
+        """``A⁻¹ b`` for b (p,) or (p, k)."""
+        scale = self.scale if b.ndim == 1 else self.scale[:, None]
+        return scale * solve(self.lower, scale * b)
+
+    @property
+    def is_regular(self) -> Array:
+        """Whether no variable depends on those before it, up to rounding."""
+        pivots = jnp.square(jnp.diagonal(self.lower))
+        return pivots.min() > SINGULAR * len(pivots) * jnp.finfo(pivots.dtype).eps
 
 
 def masked_solve(matrix: Array, active: Array, b: Array, *, refine: bool = False) -> Array:

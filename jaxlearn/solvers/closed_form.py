@@ -6,22 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxlearn.linalg import cholesky, spectral
+from jaxlearn.linalg import spectral
+from jaxlearn.linalg.cholesky import Equilibrated
 from jaxlearn.linalg.spectral import Spectrum
-from jaxlearn.linalg.woodbury import DiagonalPlusGram
 
 __all__ = ["factored_ridge", "gram_spectrum", "kernel_spectrum", "least_squares", "ridge"]
 
 # A Gram matrix squares the condition number; each refinement gains about as many digits as one solve keeps.
 REFINEMENTS = {4: 3, 8: 1}
-# Pivots of a factor that differ by more than this many roundings tell of a singular system.
-SINGULAR = 8
 
 
 def gram_spectrum(design: Any, sample_weight: Array) -> Spectrum:
@@ -72,25 +69,26 @@ def factored_ridge(design: Any, y: Array, sample_weight: Array, alpha: Array) ->
     """
     n_samples, n_features = design.shape
     if n_samples < n_features and design.axis_name is None and "columns" in design.serves:
-        rows = _weighted_rows(design, sample_weight)
-        start = design.fold(_correlation, None, y, sample_weight)
-        factored = DiagonalPlusGram.of(jnp.full(n_features, alpha), rows)
-        lower, solve = factored.lower, factored.solve
-    else:
-        gram, start = design.fold(_normal_equations, None, y, sample_weight)
-        # with a diagonal of ones, features of any scale keep their digits, and pivots tell of dependence alone
-        scale = lax.rsqrt(jnp.maximum(jnp.diagonal(gram) + alpha, jnp.finfo(y.dtype).tiny))
-        lower = jnp.linalg.cholesky((gram + alpha * jnp.eye(n_features, dtype=y.dtype)) * jnp.outer(scale, scale))
-        solve = partial(_solve_scaled, lower, scale)
-    pivots = jnp.square(jnp.diagonal(lower))
-    regular = pivots.min() > SINGULAR * len(pivots) * jnp.finfo(y.dtype).eps * pivots.max()
-    coef, residual = _refined(solve, start, design, (y, sample_weight, alpha))
-    return coef, jnp.where(regular, residual, jnp.inf)
+        return _dual_ridge(_weighted_rows(design, sample_weight), y, jnp.sqrt(sample_weight), alpha)
+    gram, start = design.fold(_normal_equations, None, y, sample_weight)
+    factor = Equilibrated.of(gram + alpha * jnp.eye(n_features, dtype=y.dtype))
+    coef, residual = _refined(factor.solve, start, design, (y, sample_weight, alpha))
+    return coef, jnp.where(factor.is_regular, residual, jnp.inf)
 
 
-def _solve_scaled(lower: Array, scale: Array, b: Array) -> Array:
-    scale = scale if b.ndim == 1 else scale[:, None]
-    return scale * cholesky.solve(lower, scale * b)
+def _dual_ridge(rows: Array, y: Array, root: Array, alpha: Array) -> tuple[Array, Array]:
+    """``b = Rᵀ a`` with ``(R Rᵀ + alpha I) a = √ω y``, for the weighted rows R."""
+    target = root * y if y.ndim == 1 else root[:, None] * y
+    kernel = jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST)
+    factor = Equilibrated.of(kernel + alpha * jnp.eye(len(rows), dtype=y.dtype))
+    of_rows = lambda a: jnp.einsum("np,n...->p...", rows, a, precision=lax.Precision.HIGHEST)  # noqa: E731
+    a, rest = jnp.zeros_like(target), target
+    for _ in range(1 + REFINEMENTS[y.dtype.itemsize]):
+        a = a + factor.solve(rest)
+        rest = target - jnp.matmul(rows, of_rows(a), precision=lax.Precision.HIGHEST) - alpha * a
+    scale = _norm(of_rows(target))
+    residual = (_norm(of_rows(rest)) / jnp.where(scale > 0, scale, 1)).max()
+    return of_rows(a), jnp.where(factor.is_regular, residual, jnp.inf)
 
 
 def _refined(

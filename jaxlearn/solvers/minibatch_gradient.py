@@ -118,7 +118,8 @@ def curvature(rule: Rule, rows: Any, chosen: Array, n_features: int, batch_size:
         f = product(*v)
         new = batch.add(jnp.zeros((n_features, 1), f.dtype), f[:, None])[:, 0], ones * f.sum()
         norm = jnp.sqrt(jnp.square(new[0]).sum() + jnp.square(new[1]))
-        return tuple(part / jnp.maximum(norm, jnp.finfo(f.dtype).tiny) for part in new)
+        size = 1 / jnp.maximum(norm, jnp.finfo(f.dtype).tiny)
+        return size * new[0], size * new[1]
 
     squares = batch.squares() + ones
     dtype = squares.dtype

@@ -166,7 +166,7 @@ def test_batches_by_the_formula(penalty, average, fit_intercept):
     options = {"penalty": penalty, "alpha": alpha, "l1_ratio": 0.3, "average": average, "fit_intercept": fit_intercept}
     options |= {"learning_rate": "constant", "eta0": 0.02, "batch_size": 20, **IN_ORDER, "max_iter": 12}
     w, b, iterates = np.zeros(7), 0.0, []
-    for epoch in range(12):
+    for _ in range(12):
         for first in range(0, 90, 20):
             batch, target = X[first : first + 20], y[first : first + 20]
             residual = batch @ w + b - target

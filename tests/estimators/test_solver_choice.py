@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse
+import sklearn.linear_model as peer
 
 from jaxlearn.estimators import logistic
 from jaxlearn.linear_model import LogisticRegression, Ridge
@@ -78,3 +79,44 @@ def test_a_warm_start_begins_with_the_intercept_too():
     model = LogisticRegression(tol=1e-6, warm_start=True).fit(X, y)
     first = model.n_iter_[0]
     assert model.fit(X, y).n_iter_[0] == 1 < first
+
+
+def test_ridge_says_what_ran():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 12))
+    y = X @ rng.standard_normal(12) + rng.standard_normal(300)
+    ridge = Ridge(0.5).fit(X, y)
+    assert ridge.solver_ == "cholesky"
+    np.testing.assert_allclose(ridge.coef_, peer.Ridge(0.5).fit(X, y).coef_, rtol=1e-10)
+    assert Ridge(solver="svd").fit(X, y).solver_ == "spectral"
+    assert Ridge([1.0, 2.0]).fit(X, np.column_stack([y, y])).solver_ == "spectral"
+    assert (
+        Ridge().fit(rng.standard_normal((5000, 5000)).astype(np.float32), rng.random(5000)).solver_
+        == "conjugate_gradient"
+    )
+    several = Ridge(2.0).fit(X[:9], np.column_stack([y, -y])[:9])  # fewer rows than features
+    assert several.solver_ == "cholesky"
+    expected = peer.Ridge(2.0, solver="svd").fit(X[:9], np.column_stack([y, -y])[:9])
+    np.testing.assert_allclose(several.coef_, expected.coef_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [40, 8])
+def test_ridge_of_a_singular_system_has_least_norm(n):
+    """A factor tells of columns that depend on each other where no strength keeps them apart, and is not used."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, 6)) @ rng.standard_normal((6, 10))
+    X[:, 3] = X[:, 2]
+    y = rng.standard_normal(n)
+    model = Ridge(0, fit_intercept=False).fit(X, y)
+    assert model.solver_ == "cholesky, then spectral"
+    np.testing.assert_allclose(model.coef_, np.linalg.lstsq(X, y, rcond=1e-10)[0], rtol=1e-7, atol=1e-9)
+
+
+def test_ridge_in_single_precision_bears_features_of_all_scales():
+    rng = np.random.default_rng(0)
+    scale = 10.0 ** np.linspace(-4, 4, 20)
+    X = rng.standard_normal((400, 20)) * scale
+    y = X / scale @ rng.standard_normal(20) + 0.1 * rng.standard_normal(400)
+    model, expected = Ridge(1e-6).fit(X.astype(np.float32), y), peer.Ridge(1e-6, solver="svd").fit(X, y)
+    assert model.solver_ == "cholesky"
+    np.testing.assert_allclose(model.coef_ * scale, expected.coef_ * scale, atol=1e-5)
