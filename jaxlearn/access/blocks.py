@@ -67,6 +67,15 @@ class Blocks(Dense):
     def take(self, columns):
         return self._whole.take(columns)
 
+    def rows_at(self, index):
+        return self.some(index).X
+
+    def row_squares(self):
+        return self._whole.row_squares()
+
+    def grouped(self, labels, d, n_groups):
+        return self._whole.grouped(labels, d, n_groups)
+
     def some(self, index):
         return (
             self._whole.some(index) if self.offset is None else Dense(self.X[index] - self.offset[None], self.axis_name)
@@ -82,9 +91,9 @@ class Blocks(Dense):
         offset = location if self.offset is None else self.offset + location
         return Blocks(self.X, self.axis_name, size=self.size, offset=offset)
 
-    def fold(self, lift, query, *rows, merge=None):
-        if merge is not None:  # of few pieces rather than many
-            return self._whole.fold(lift, query, *rows, merge=merge)
+    def fold(self, lift, query, *rows, merge=None, whole=False):
+        if whole or merge is not None:  # few pieces are merged rather than many
+            return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
         def block(i: Array) -> Any:
             X, *aligned = (lax.dynamic_slice_in_dim(a, i * self.size, self.size) for a in (self.X, *filled(rows, self)))

@@ -16,6 +16,8 @@ __all__ = ["Dense", "as_design"]
 HIGHEST = lax.Precision.HIGHEST
 # Rows made double at once: larger than the caches they are slower, smaller ones keep the product from its speed.
 MOMENT_BYTES = 1 << 24
+# Up to so many, sums of groups are a product with the members; of more, rows are added one by one.
+FEW_GROUPS = 32
 
 
 class Dense(Design):
@@ -85,6 +87,19 @@ class Dense(Design):
     def take(self, columns):
         return self.X[:, columns].T
 
+    def rows_at(self, index):
+        return self.X[index]
+
+    def row_squares(self):
+        return jnp.square(self.X).sum(1)
+
+    def grouped(self, labels, d, n_groups):
+        if n_groups <= FEW_GROUPS:
+            member = jnp.where(labels[None] == jnp.arange(n_groups, dtype=labels.dtype)[:, None], d[None], 0)
+            return jnp.matmul(member, self.X, precision=HIGHEST), member.sum(1)
+        empty = jnp.zeros((n_groups, self.shape[1]), self.dtype), jnp.zeros(n_groups, self.dtype)
+        return empty[0].at[labels].add(self.X * d[:, None]), empty[1].at[labels].add(d)
+
     def some(self, index):
         return Dense(self.X[index], self.axis_name, self.near_zero)
 
@@ -107,7 +122,7 @@ class Dense(Design):
     def shifted(self, location):
         return self if self.near_zero else Dense(self.X - location[None], self.axis_name)
 
-    def fold(self, lift, query, *rows, merge=None):
+    def fold(self, lift, query, *rows, merge=None, whole=False):
         return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
 

@@ -114,6 +114,18 @@ class Design(eqx.Module):
         """The design of the local rows `index`, which knows the axis of the others. Served with ``rows``."""
         raise NotImplementedError
 
+    def rows_at(self, index: Array) -> Array:
+        """Local rows `index`, dense, (m, p)."""
+        raise NotImplementedError
+
+    def row_squares(self) -> Array:
+        """``‖x_i‖²`` of the local rows, (n,)."""
+        raise NotImplementedError
+
+    def grouped(self, labels: Array, d: Array, n_groups: int) -> tuple[Array, Array]:
+        """``Σ d_i x_i`` and ``Σ d_i`` over the local rows of each label, (n_groups, p) and (n_groups,)."""
+        raise NotImplementedError
+
     @property
     def entries(self) -> Array:
         """The numbers that are stored: all of X, (n, p), or its non-zeros, (n_entries,)."""
@@ -135,7 +147,9 @@ class Design(eqx.Module):
         """The design of ``X − location``, a shift applied before any product."""
         raise NotImplementedError
 
-    def fold(self, lift: Lift, query: Any, *rows: Array, merge: Callable[[Any], Any] | None = None) -> Any:
+    def fold(
+        self, lift: Lift, query: Any, *rows: Array, merge: Callable[[Any], Any] | None = None, whole: bool = False
+    ) -> Any:
         """Reduce ``lift(query, local design, *local rows)`` over all rows.
 
         Parameters
@@ -149,6 +163,8 @@ class Design(eqx.Module):
             Targets, weights, residuals: whatever is aligned with the rows; `PRESENT` stands for weights of one.
         merge : callable, optional
             Associative combination of partial results stacked on a new first axis; the sum by default.
+        whole : bool
+            `lift` does more than add rows up: rows that are at hand together are not to be cut further, for speed.
 
         Returns
         -------
@@ -205,9 +221,9 @@ class Lazy(Design):
     def some(self, index):
         return dataclasses.replace(self, inner=self.inner.some(index))
 
-    def fold(self, lift, query, *rows, merge=None):
+    def fold(self, lift, query, *rows, merge=None, whole=False):
         shell = dataclasses.replace(self, inner=None)
-        return self.inner.fold(_Through(lift), (shell, query), *rows, merge=merge)
+        return self.inner.fold(_Through(lift), (shell, query), *rows, merge=merge, whole=whole)
 
 
 class Centered(Lazy):

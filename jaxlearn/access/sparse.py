@@ -128,6 +128,22 @@ class Sparse(Design):
         dense = dense.at[_read(slots, self.columns), self.rows].add(self.data, mode="drop")
         return dense[slots[columns]]  # a column asked for twice has one slot
 
+    def rows_at(self, index):
+        slots = jnp.full(self.shape[0], len(index), jnp.int32).at[index].set(jnp.arange(len(index), dtype=jnp.int32))
+        dense = jnp.zeros((len(index), self.shape[1]), self.dtype)
+        dense = dense.at[_read(slots, self.rows), self.columns].add(self.data, mode="drop")
+        return dense[slots[index]]  # a row asked for twice has one slot
+
+    def row_squares(self):
+        return _product(
+            (jnp.square(self.data), self.columns, self.rows), jnp.ones(self.shape[1], self.dtype), self.shape[0], True
+        )
+
+    def grouped(self, labels, d, n_groups):
+        sums = jnp.zeros((n_groups, self.shape[1]), self.dtype)
+        sums = sums.at[_read(labels, self.rows), self.columns].add(self.data * _read(d, self.rows), mode=IN_BOUNDS)
+        return sums, jnp.zeros(n_groups, self.dtype).at[labels].add(d)
+
     @property
     def entries(self):
         return self.data
@@ -155,7 +171,7 @@ class Sparse(Design):
         """Itself: `location` is zero by contract, and any other shift would densify."""
         return self
 
-    def fold(self, lift, query, *rows, merge=None):
+    def fold(self, lift, query, *rows, merge=None, whole=False):
         return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
 

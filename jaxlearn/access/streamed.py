@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from .blocks import UNIT, in_blocks
+from .buckets import row_bucket
 from .dense import Dense
 from .design import PRESENT, Design
 from .reader import Block, Progress, Reader, report
@@ -97,9 +99,9 @@ class Streamed(Design):
     def shifted(self, location):
         return Streamed(self.handle, location if self.offset is None else self.offset + location)
 
-    def fold(self, lift, query, *rows, merge=None):
+    def fold(self, lift, query, *rows, merge=None, whole=False):
         total = None
-        for _, part in self._parts(lift, query, *rows):
+        for _, part in self._parts(lift, query, *rows, summed=merge is None and not whole):
             if merge is not None:
                 total = _merge(merge, (part,) if total is None else (total, part))
             elif total is None:
@@ -110,15 +112,15 @@ class Streamed(Design):
             total if merge is not None else jax.tree.map(lambda sum, kind: jnp.asarray(sum.astype(kind)), total, kinds)
         )
 
-    def _parts(self, lift: Any, query: Any, *rows: Any) -> Iterator[tuple[int, Any]]:
-        """The number of rows of each block, in order, and what `lift` makes of it."""
+    def _parts(self, lift: Any, query: Any, *rows: Any, summed: bool = False) -> Iterator[tuple[int, Any]]:
+        """The number of rows of each block, in order, and what `lift` makes of it; where only sums count, in smaller blocks."""
         reader = self.reader
         rows = tuple(row if row is PRESENT else np.asarray(row) for row in rows)
         scale = None if reader.source.scale is None else jnp.asarray(reader.source.scale)
         for block in reader.blocks():
             X = jax.device_put(block.rows)  # on a CPU the buffer itself: it is free again when the part is ready
             local = tuple(_padded(row, block, len(block.rows)) for row in rows)
-            part, finite = jax.block_until_ready(_lift(lift, query, X, (scale, self.offset), local))
+            part, finite = jax.block_until_ready(_lift(lift, query, X, (scale, self.offset), local, summed=summed))
             if not finite:
                 raise ValueError(f"Input X contains NaN or infinity: see {reader.name(block)}.")
             n_rows = block.n_rows
@@ -167,7 +169,8 @@ def stream(
     source = open_source(rows)
     if block_size is None:
         block_size = max(1, BLOCK_BYTES // (4 * max(source.n_features, 1)))
-        block_size = min(block_size, max(source.n_samples or block_size, 1))
+        block_size = block_size // UNIT * UNIT or block_size
+        block_size = min(block_size, max(row_bucket(source.n_samples or block_size), 1))
     return Streamed(_Opaque(Reader(source, block_size, report if progress is True else progress or None)))
 
 
@@ -186,15 +189,17 @@ def _in_double(leaf: Any) -> np.ndarray:
     return leaf.astype(np.float64) if leaf.dtype.kind == "f" else leaf
 
 
-@partial(jax.jit, static_argnames="lift")
-def _lift(lift: Any, query: Any, X: Array, change: tuple[Any, Any], rows: tuple[Any, ...]) -> tuple[Any, Array]:
+@partial(jax.jit, static_argnames=("lift", "summed"))
+def _lift(
+    lift: Any, query: Any, X: Array, change: tuple[Any, Any], rows: tuple[Any, ...], *, summed: bool
+) -> tuple[Any, Array]:
     """The part of a block, and whether all of it is finite; `change` is a scale of the columns and an offset, or None."""
     scale, offset = change
-    block = Dense(_scaled(X, scale))
+    block = in_blocks(_scaled(X, scale)) if summed else Dense(_scaled(X, scale))
     present = jnp.arange(len(X), dtype=jnp.int32)
     local = tuple((present < row).astype(block.dtype) if row.ndim == 0 else row for row in rows)
-    part = lift(query, block if offset is None else block.shifted(offset), *local)
-    return part, jnp.isfinite(X).all()
+    block = block if offset is None else block.shifted(offset)
+    return block.fold(lift, query, *local) if summed else lift(query, block, *local), jnp.isfinite(X).all()
 
 
 def _scaled(X: Array, scale: Any) -> Array:

@@ -68,7 +68,8 @@ class LBFGS(Descent):
     def memory(self, problem, params):
         lower = None
         if self.precondition:
-            gram = problem.design.fold(_gram, None, problem.sample_weight)
+            sampled = problem.design.n_features >= MANY_FEATURES
+            gram = problem.design.fold(_gram, None, problem.sample_weight, whole=sampled)
             column = params if params.ndim == 1 else params[:, 0]
             l2 = problem.objective.penalty.strengths(column)[1]
             bound = problem.objective.loss.curvature_bound

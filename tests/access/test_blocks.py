@@ -78,9 +78,24 @@ def test_products(x64):
         found, expected = (getattr(d, name)(argument) for d in (blocks, plain))
         found, expected = (d.X if isinstance(d, Dense) else d for d in (found, expected))
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
-    largest = lambda _, X, w: jnp.max(X.X)  # noqa: E731
+    largest = lambda _, X, w: jnp.max(X.entries)  # noqa: E731
     merged = blocks.fold(largest, None, w, merge=lambda parts: parts.max(0))
     np.testing.assert_allclose(merged, X.max() - 5)
+
+
+def test_what_draws_rows_is_not_cut(x64):
+    """A sample of a block is not a block of a sample: a lift that draws sees all rows that are at hand."""
+    blocks, count = Blocks(jnp.ones((N, 2)), size=UNIT), lambda _, X, w: jnp.array(X.shape[0])
+    assert int(blocks.fold(count, None, jnp.ones(N), whole=True)) == N
+    assert int(Centered(blocks, jnp.ones(2)).fold(count, None, jnp.ones(N), whole=True)) == N
+    seen = []
+
+    def spy(_, X, w):
+        seen.append(X.shape[0])
+        return w.sum()
+
+    blocks.fold(spy, None, jnp.ones(N))
+    assert set(seen) == {UNIT}
 
 
 @pytest.mark.parametrize("solver", ["newton", "lbfgs"])
