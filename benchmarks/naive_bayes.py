@@ -157,7 +157,16 @@ def main() -> None:
     for name, source, dtype, who, off, first, warm in measured:
         peers = [m[6] for m in measured if m[:3] == [name, source, dtype] and m[3] != "jaxlearn"]
         rows.append(
-            [name, source, dtype, who, f"{off:.0e}", tables.seconds(first), tables.seconds(warm), tables.ratio(min(peers), warm)]
+            [
+                name,
+                source,
+                dtype,
+                who,
+                f"{off:.0e}",
+                tables.seconds(first),
+                tables.seconds(warm),
+                tables.ratio(min(peers), warm),
+            ]
         )
     about = (
         f"`python -m benchmarks.naive_bayes`: accuracies of {FOLDS} folds for {VALUES} values of the smoothing. scikit-learn's GridSearchCV fits each "

@@ -39,6 +39,7 @@ from jaxlearn.linear_model import (
     SGDOneClassSVM,
     SGDRegressor,
 )
+from jaxlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from jaxlearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the checks fit what cannot converge
@@ -72,6 +73,11 @@ SLOW = [
     Perceptron(max_iter=5),
     PassiveAggressiveClassifier(max_iter=5),
     PassiveAggressiveRegressor(max_iter=5),
+    GaussianNB(),
+    MultinomialNB(),
+    ComplementNB(),
+    BernoulliNB(),
+    CategoricalNB(),
 ]
 # A coder is given its atoms: of as many features as the data of a check have.
 ATOMS = PER_ESTIMATOR_CHECK_PARAMS[sklearn.decomposition.SparseCoder]
