@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse
 from jax import lax
 from sklearn.metrics.pairwise import check_pairwise_arrays
+from sklearn.utils.validation import check_non_negative
 
 from jaxlearn.access.buckets import row_bucket
 from jaxlearn.objectives.distances import Cosine, Distance, Euclidean, Haversine, Manhattan, SquaredEuclidean
@@ -165,14 +166,15 @@ def pairwise_distances(X, Y=None, metric="euclidean", *, n_jobs=None, **kwds):
     n_jobs : int, optional
         Without effect: XLA has threads of its own.
     **kwds
-        ``p`` and ``w`` of "minkowski", further arguments of a callable.
+        ``p`` and ``w`` of "minkowski", ``squared`` of "euclidean", further arguments of a callable.
 
     Returns
     -------
     ndarray of shape (n_samples_X, n_samples_Y)
     """
     if isinstance(metric, str) and metric == "precomputed":
-        X, _ = check_pairwise_arrays(X, Y, precomputed=True, ensure_non_negative=True)  # pyright: ignore
+        X, _ = check_pairwise_arrays(X, Y, precomputed=True)
+        check_non_negative(X, whom="`pairwise_distances` with metric='precomputed'")
         return X
     X, Y = _one_or_two(*read_pairs(X, Y))
     return _distances(_named(metric, kwds, X), X, Y)
@@ -181,7 +183,10 @@ def pairwise_distances(X, Y=None, metric="euclidean", *, n_jobs=None, **kwds):
 def _named(metric: Any, kwds: dict | None, X: Any) -> Distance:
     if not callable(metric) and metric not in VALID_METRICS["brute"]:
         raise ValueError(f"Unknown metric {metric!r}. Valid metrics are {VALID_METRICS['brute']}, or a callable.")
-    return distance_of(metric, None, dict(kwds or {}), np.dtype(X.dtype), n_features=X.shape[1])
+    kwds = dict(kwds or {})
+    if metric == "euclidean" and kwds.pop("squared", False):
+        metric = "sqeuclidean"
+    return distance_of(metric, None, kwds, np.dtype(X.dtype), n_features=X.shape[1])
 
 
 def pairwise_distances_argmin_min(X, Y, *, axis=1, metric="euclidean", metric_kwargs=None):

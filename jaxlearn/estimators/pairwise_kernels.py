@@ -6,7 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-import scipy.sparse
+from sklearn.metrics.pairwise import check_pairwise_arrays
 
 from jaxlearn.objectives import kernels
 from jaxlearn.objectives.distances import Function
@@ -141,7 +141,7 @@ def pairwise_kernels(X, Y=None, metric="linear", *, filter_params=False, n_jobs=
         X, Y = _one_or_two(*read_pairs(X, Y))
         return _kernel(_Callable(Function(metric, {k: _number(v, X) for k, v in kwds.items()})), X, Y, by_tiles=True)
     if metric == "precomputed":
-        return X if scipy.sparse.issparse(X) else np.asarray(X)
+        return check_pairwise_arrays(X, Y, precomputed=True)[0]
     if metric not in NAMED:
         raise ValueError(f"Unknown kernel {metric!r}. Valid kernels are {sorted(NAMED)}, or a callable.")
     function, known = NAMED[metric]

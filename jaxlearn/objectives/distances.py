@@ -149,13 +149,13 @@ class Cosine(Distance):
         norms = [jnp.sqrt(jnp.square(a).sum(-1, keepdims=True)) for a in (x, y)]
         x, y = (a / jnp.where(norm > 0, norm, 1) for a, norm in zip((x, y), norms, strict=True))
         known = (norms[0] > 0) & (norms[1] > 0)
-        return jnp.where(known[..., 0], 0.5 * jnp.square(x - y).sum(-1), 1)
+        return jnp.where(known[..., 0], jnp.minimum(0.5 * jnp.square(x - y).sum(-1), 2), 1)
 
     def ranks(self, X, Y):
         norms = [jnp.sqrt(jnp.square(a).sum(-1)) for a in (X, Y)]
         X, Y = (a / jnp.where(norm > 0, norm, 1)[:, None] for a, norm in zip((X, Y), norms, strict=True))
         known = (norms[0] > 0)[:, None] & (norms[1] > 0)[None]
-        return jnp.where(known, 0.5 * SquaredEuclidean().ranks(X, Y), 1)
+        return jnp.where(known, jnp.minimum(0.5 * SquaredEuclidean().ranks(X, Y), 2), 1)
 
     def scores(self, block, Y, squares):
         return _inverse_norm(squares)[:, None] * block.matvec(-Y.T * _inverse_norm(jnp.square(Y).sum(1))[None])
