@@ -99,6 +99,17 @@ class Streamed(Design):
     def shifted(self, location):
         return Streamed(self.handle, location if self.offset is None else self.offset + location)
 
+    def map(self, lift: Any, query: Any) -> Any:
+        """What `lift` makes of each row, in order: NumPy arrays, (n_samples, ...)."""
+        parts = [jax.tree.map(lambda a, n=n: np.array(a[:n]), part) for n, part in self._parts(lift, query)]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def count(self) -> int:
+        """Number of rows; a source that does not tell is read once."""
+        if self.reader.n_samples is None:
+            self.fold(_count, None, PRESENT)
+        return self.shape[0]
+
     def fold(self, lift, query, *rows, merge=None, whole=False):
         total = None
         for _, part in self._parts(lift, query, *rows, summed=merge is None and not whole):
@@ -211,6 +222,10 @@ def _scaled(X: Array, scale: Any) -> Array:
 @partial(jax.jit, static_argnames="merge")
 def _merge(merge: Any, parts: tuple[Any, ...]) -> Any:
     return merge(jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
+
+
+def _count(_: None, block: Design, w: Array) -> Array:
+    return w.sum()
 
 
 def _matvec(b: Array, block: Design) -> Array:

@@ -7,6 +7,7 @@ from sklearn import clone
 from sklearn.utils._test_common.instance_generator import PER_ESTIMATOR_CHECK_PARAMS
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from jaxlearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans
 from jaxlearn.decomposition import (
     NMF,
     PCA,
@@ -40,6 +41,17 @@ from jaxlearn.linear_model import (
     SGDRegressor,
 )
 from jaxlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
+from jaxlearn.neighbors import (
+    KernelDensity,
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    KNeighborsTransformer,
+    NearestCentroid,
+    NearestNeighbors,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+    RadiusNeighborsTransformer,
+)
 from jaxlearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the checks fit what cannot converge
@@ -67,6 +79,18 @@ SLOW = [
     OnlineNewtonClassifier(),
     OnlineNewtonRegressor(),
     OnlineNewtonRegressor(loss="poisson"),
+    KMeans(3, n_init=2),
+    MiniBatchKMeans(3, batch_size=20, max_iter=5),
+    BisectingKMeans(3),
+    NearestNeighbors(),
+    KNeighborsClassifier(),
+    KNeighborsRegressor(),
+    KNeighborsTransformer(),
+    RadiusNeighborsClassifier(),
+    RadiusNeighborsRegressor(),
+    RadiusNeighborsTransformer(),
+    NearestCentroid(),
+    KernelDensity(),
     SGDClassifier(max_iter=5),
     SGDRegressor(max_iter=5),
     SGDOneClassSVM(max_iter=5),
@@ -107,7 +131,12 @@ BY_STEPS = (
 )
 
 
+DRAWN = "other rows are drawn where rows are repeated, and lead to other minima: scikit-learn expects the same failure"
+
+
 def expected_of_steps(estimator):
+    if isinstance(estimator, (KMeans, MiniBatchKMeans, BisectingKMeans)):
+        return {f"check_sample_weight_equivalence_on_{kind}_data": DRAWN for kind in ("dense", "sparse")}
     if isinstance(estimator, BY_STEPS):
         return {f"check_sample_weight_equivalence_on_{kind}_data": ONE_BY_ONE for kind in ("dense", "sparse")}
     return {}

@@ -1,0 +1,91 @@
+"""The programs that k-means estimators compile, and lifts that a stream maps over its blocks."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxlearn.access.blocks import in_blocks
+from jaxlearn.access.dense import as_design
+from jaxlearn.access.design import Design
+from jaxlearn.models import kmeans
+from jaxlearn.models._kmeans_init import plus_plus
+from jaxlearn.models.kmeans import FittedKMeans
+from jaxlearn.solvers.lloyd import nearest, scores
+
+__all__ = ["assigned", "distances", "draw", "draw_plus_plus", "fit", "label_blocks", "label_rows", "measure_rows"]
+
+# Scores of rows and centers that are held at once.
+SCORE_BYTES = 1 << 22
+
+
+def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedKMeans:
+    """From given centers, on rows that lie on one device."""
+    (X, _, weight), (model, init) = rows, rest
+    return kmeans.fit(model, in_blocks(X, axis_name), weight, init=init, axis_name=axis_name)
+
+
+def draw(rows: Any, rest: Any) -> tuple[Array, Array]:
+    """Centers of each start, (n_starts, k, p), and the rows that they are, wherever rows lie."""
+    (X, _, weight), (model, seeds) = rows, rest
+    return kmeans.starts(model, X, weight, jax.vmap(jax.random.key)(seeds))
+
+
+@functools.cache
+def draw_plus_plus(n_clusters: int, n_trials: int | None) -> Any:
+    """A program that draws by k-means++, with so many trials."""
+
+    def program(rows: Any, rest: Any) -> tuple[Array, Array]:
+        (X, _, weight), (seed,) = rows, rest
+        design = as_design(X)
+        shifted = design.shifted(design.location())
+        return plus_plus(n_clusters, shifted, weight, jax.random.key(seed), n_trials)
+
+    return program
+
+
+def assigned(centers: Array, X: Design, *_: Array) -> tuple[Array, Array]:
+    """A lift: labels, and squared distances without the rounding errors of scores."""
+    least, labels = nearest(scores(X, centers))
+    if X.is_sparse:
+        return labels, jnp.maximum(X.row_squares() + 2 * least, 0)
+    return labels, jnp.square(X.entries - centers[labels]).sum(1)
+
+
+def distances(centers: Array, X: Design, *_: Array) -> Array:
+    """A lift: distances to all centers, (n, k)."""
+    return kmeans.distances(centers, X)
+
+
+def measure_rows(rows: Any, rest: Any) -> Array:
+    """Distances to all centers."""
+    (X, *_), (centers,) = rows, rest
+    return kmeans.distances(centers, X)
+
+
+def label_rows(rows: Any, rest: Any) -> tuple[Array, Array]:
+    """`assigned` of all rows, wherever they lie."""
+    (X, *_), (centers,) = rows, rest
+    return assigned(centers, as_design(X))
+
+
+def label_blocks(rows: Any, rest: Any) -> tuple[Array, Array]:
+    """`assigned` of dense rows of one device, some at a time."""
+    (X, *_), (centers,) = rows, rest
+    n_samples, n_features = X.shape
+    size = max(SCORE_BYTES // (X.dtype.itemsize * max(len(centers), n_features)), 1)
+    n_blocks = -(-n_samples // size)
+    size = -(-n_samples // n_blocks)
+
+    def block(first: Array) -> tuple[Array, Array]:
+        return assigned(centers, as_design(lax.dynamic_slice_in_dim(X, first, size)))
+
+    # the last block begins where it ends with the last row, and tells some rows twice
+    first = jnp.minimum(jnp.arange(n_blocks, dtype=jnp.int32) * size, n_samples - size)
+    place = (first[:, None] + jnp.arange(size, dtype=jnp.int32)[None]).ravel()
+    parts = lax.map(block, first)
+    return jax.tree.map(lambda part: jnp.zeros(n_samples, part.dtype).at[place].set(part.ravel()), parts)
