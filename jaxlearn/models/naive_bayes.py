@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from jaxlearn.access.blocks import UNIT
 from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Design
 from jaxlearn.access.groups import class_counts, class_moments, class_sums
@@ -63,8 +64,8 @@ __all__ = [
     "without",
 ]
 
-# Rows that tell about where the rows of a class lie.
-SAMPLE = 1024
+# Rows for each class that tell about where its rows lie.
+SAMPLE = 16
 
 
 def fit(
@@ -227,7 +228,8 @@ def cross_validate(
 
     def one(fold: tuple[Any, Array, Array, Statistics]) -> tuple[Array, Array]:
         rows, codes, weight, part = fold
-        others = without(total, part)
+        # logarithms in the precision of the rows that they are multiplied by
+        others = jax.tree.map(lambda leaf: leaf.astype(X.dtype), without(total, part))
         return lax.map(lambda s: _score(fitted(model.with_smoothing(s), others), rows, codes, weight), smoothing)
 
     accuracy, log_likelihood = lax.map(one, (X, y, w, parts))
@@ -235,6 +237,17 @@ def cross_validate(
 
 
 def _score(fitted: Fitted, X: Any, y: Array, w: Array) -> tuple[Array, Array]:
+    """Accuracy and mean log-likelihood; of many dense rows block by block, lest each class makes a copy of all of them."""
+    if isinstance(X, Design) or len(X) % UNIT:
+        right, log_proba = _sums_of_scores(fitted, X, y, w)
+    else:
+        blocks = jax.tree.map(lambda rows: rows.reshape(-1, UNIT, *rows.shape[1:]), (X, y, w))
+        parts = lax.map(lambda block: _sums_of_scores(fitted, *block), blocks)
+        right, log_proba = jax.tree.map(lambda sums: sums.sum(0), parts)
+    return right / w.sum(), log_proba / w.sum()
+
+
+def _sums_of_scores(fitted: Fitted, X: Any, y: Array, w: Array) -> tuple[Array, Array]:
     joint = joint_log_proba(fitted, X)
     classes = jnp.arange(joint.shape[1], dtype=jnp.int32)[None]
     best = joint.max(1, keepdims=True)
@@ -242,8 +255,7 @@ def _score(fitted: Fitted, X: Any, y: Array, w: Array) -> tuple[Array, Array]:
     likeliest = jnp.where(joint == best, classes, joint.shape[1]).min(1)
     of_class = jnp.where(classes == y[:, None], joint, -jnp.inf).max(1)
     log_proba = of_class - jax.nn.logsumexp(joint, axis=1)
-    share = w / w.sum()
-    return share @ (likeliest == y).astype(w.dtype), share @ jnp.where(w > 0, log_proba, 0)
+    return w @ (likeliest == y).astype(w.dtype), w @ jnp.where(w > 0, log_proba, 0)
 
 
 def _near(design: Any, classes: Array, y: Any, w: Any) -> Array:
@@ -253,7 +265,7 @@ def _near(design: Any, classes: Array, y: Any, w: Any) -> Array:
         y, w = y[:n_rows], w[:n_rows]
     else:
         n_rows = design.shape[0]
-        n_some = min(SAMPLE, n_rows)
+        n_some = min(SAMPLE * len(classes), n_rows)
         index = jnp.arange(n_some, dtype=jnp.int32) * (n_rows // n_some)
         some, y, w = design.some(index), y[index], w[index]
     weight, sums = some.fold(_sums, classes, y, w)
