@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy.sparse
 from sklearn.preprocessing import binarize
 from sklearn.utils.extmath import safe_sparse_dot
 
@@ -91,8 +92,10 @@ class DiscreteNB(NaiveBayes):
         self.class_count_, self.feature_count_ = self._seen.weight, self._seen.counts
 
     def _joint(self, X, dtype):
-        coef, intercept = (np.asarray(leaf, dtype) for leaf in self._fitted(np.dtype(np.float64)).linear())
-        return safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+        # of sparse rows in double precision: SciPy adds the words of a text one by one, which costs single precision digits
+        wide = np.dtype(np.float64) if scipy.sparse.issparse(X) else dtype
+        coef, intercept = (np.asarray(leaf, wide) for leaf in self._fitted(np.dtype(np.float64)).linear())
+        return (safe_sparse_dot(X, coef.T, dense_output=True) + intercept).astype(dtype, copy=False)
 
     def _fitted(self, dtype):
         return naive_bayes.FittedCounts(self.class_log_prior_.astype(dtype), self.feature_log_prob_.astype(dtype))

@@ -162,6 +162,7 @@ def test_lanes_and_programs(model, count_compiles, x64):
     close(jax.tree.map(lambda leaf: leaf[1, 1] if leaf.ndim > 1 else leaf, lanes), one, np.float64, 10)
 
 
+@pytest.mark.slow
 def test_gradients(x64):
     X, y, w = data()
     X = X + 0.1
