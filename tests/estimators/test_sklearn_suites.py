@@ -81,6 +81,7 @@ OF_NEIGHBORS = {
     "DM_euclidean": "scikit-learn's objects for distances are refused: their names are metrics",
     "test_nan_euclidean_support": NOT_HERE,
     "test_pairwise_boolean_distance": NOT_HERE,
+    "test_neighbors_validate_parameters": "more than two features are refused in fit, not only in predict",
     "test_auto_algorithm": "there are no trees to choose from",
     "test_callable_metric": TRACED,
     "test_sparse_metric_callable": TRACED,
