@@ -109,7 +109,7 @@ class Index:
             return self.stream.design
         if self.csr is not None:
             return self.csr
-        return self.data.X[: self.data.n_samples]
+        return self.data.X if isinstance(self.data.X, jax.Array) else self.data.X[: self.n_rows]
 
     def nearest(self, queries: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Distances and places of the k nearest rows, (m, k)."""

@@ -15,8 +15,8 @@ class NearestNeighbors(KNeighbors, RadiusNeighbors, NeighborsModel):
 
     *Reads the data by* fold, in tiles of rows and queries; of a stream once for each call, whatever the number of queries.
 
-    *Cost* 2 n m p flops for m queries; beside rows and results, memory for an eighth of scikit-learn's `working_memory`
-    for each processor.
+    *Cost* 2 n m p flops for m queries; beside rows, a copy of them if they are NumPy's, and results, memory for a sixteenth of
+    scikit-learn's `working_memory` for each of up to four blocks of queries that are at work.
 
     Of equal distances the first row comes first. Euclidean and cosine distances are found by matrix products and then
     computed from the rows themselves, so that they keep their digits however near two rows are.

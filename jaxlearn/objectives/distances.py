@@ -218,7 +218,7 @@ class Minkowski(Distance):
     def ranks(self, X, Y):
         def add(total: Array, z: Array, j: Array) -> Array:
             terms = self._power(z)
-            return total + (terms if self.w is None else terms * self.w[j])
+            return total + (terms if self.w is None else terms * jnp.asarray(self.w)[j])
 
         return _by_features(X, Y, add)
 
