@@ -152,7 +152,8 @@ class MiniBatchKMeans(ClusterCenters):
         n_samples = X.count() if isinstance(X, Streamed) else X.shape[0]
         self._check_n_samples(n_samples)
         weight = check_sample_weight(sample_weight, n_samples, dtype_of(X))
-        rng, n_starts = check_random_state(self.random_state), self._n_starts(otherwise=3)
+        self._rng = rng = check_random_state(self.random_state)
+        n_starts = self._n_starts(otherwise=3)
         with jax.enable_x64(dtype_of(X) == np.float64):
             state = self._learnt(X, weight, self._start(X, weight, n_starts, rng), int(rng.randint(2**31)))
         self._keep(state)
@@ -260,7 +261,8 @@ class MiniBatchKMeans(ClusterCenters):
         return state
 
     def _state(self, dtype: Any) -> online.State:
-        return jax.tree.map(lambda a: jnp.asarray(a, dtype if a.dtype.kind == "f" else a.dtype), self._learner)
+        state = jax.tree.map(lambda a: jnp.asarray(a, dtype if a.dtype.kind == "f" else a.dtype), self._learner)
+        return dataclasses.replace(state, done=jnp.bool_(False))  # a fit ended, and is gone on with
 
     def _keep(self, state: online.State) -> None:
         self._learner = jax.device_get(state)

@@ -197,6 +197,10 @@ def test_minibatch_by_the_formula():
                 counts[j] += len(mine)
         np.testing.assert_allclose(model.cluster_centers_, centers)
     assert model.n_steps_ == 3
+    fitted = MiniBatchKMeans(4, random_state=0, batch_size=100).fit(X)
+    n_steps, counts = fitted.n_steps_, fitted._counts.sum()
+    fitted.partial_fit(X[:50])  # what was learnt is gone on with
+    assert (fitted.n_steps_, fitted._counts.sum()) == (n_steps + 1, counts + 50)
 
 
 def test_minibatch_moves_centers_that_few_rows_join():
