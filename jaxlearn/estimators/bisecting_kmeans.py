@@ -68,7 +68,7 @@ class BisectingKMeans(ClusterCenters):
         Weighted sum of the squared distances of the rows to the centers of their clusters.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X has them.
 
     See Also

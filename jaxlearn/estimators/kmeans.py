@@ -70,7 +70,7 @@ class KMeans(ClusterCenters):
         Whether all runs ended within `tol`.
     n_features_in_ : int
         Number of features seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X has them.
 
     See Also
