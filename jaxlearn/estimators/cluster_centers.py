@@ -163,7 +163,8 @@ class ClusterCenters(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 RuntimeWarning,
                 stacklevel=3,
             )
-        return 1 if given else n_starts
+        self._n_init = 1 if given else n_starts
+        return self._n_init
 
     def _starts(self, X: Any, placed: Placed, n_starts: int, rng: Any) -> np.ndarray:
         """Centers of each start, (n_starts, k, p), in validated rows that lie in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
@@ -138,6 +139,12 @@ class KMeans(ClusterCenters):
         """
         self._validate_params()
         X = read_rows(self, X)
+        if self.algorithm == "elkan" and self.n_clusters == 1:
+            warnings.warn(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         rng, n_starts = check_random_state(self.random_state), self._n_starts(otherwise=10)
         run = self._streamed if isinstance(X, Streamed) else self._in_memory
         found, self.cluster_centers_, (self.labels_, self.inertia_) = run(X, sample_weight, n_starts, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from functools import partial
 from numbers import Integral
 from typing import Any
@@ -157,7 +158,8 @@ class MiniBatchKMeans(ClusterCenters):
         with jax.enable_x64(dtype_of(X) == np.float64):
             state = self._learnt(X, weight, self._start(X, weight, n_starts, rng), int(rng.randint(2**31)))
         self._keep(state)
-        self.n_iter_ = -(-self.n_steps_ * min(self.batch_size, n_samples) // n_samples)
+        epochs = -(-self.n_steps_ * min(self.batch_size, n_samples) // n_samples)
+        self.n_iter_ = min(epochs, self.max_iter)  # the last batch of an epoch may have fewer rows
         self.inertia_ = float(state.inertia) * float(weight.sum())
         if self.compute_labels:
             self.labels_, self.inertia_ = labelled(X, self.cluster_centers_, weight)
@@ -199,7 +201,16 @@ class MiniBatchKMeans(ClusterCenters):
     def _start(self, X: Any, weight: np.ndarray, n_starts: int, rng: Any) -> online.State:
         """From some rows, the best of some starts on others."""
         size = self.init_size or 3 * min(self.batch_size, len(weight))
-        size = min(max(size, 3 * self.n_clusters if size < self.n_clusters else size), len(weight))
+        if size < self.n_clusters:
+            if self.init_size is not None:
+                warnings.warn(
+                    f"init_size={size} should be larger than n_clusters={self.n_clusters}. Setting it to "
+                    "min(3*n_clusters, n_samples)",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+            size = 3 * self.n_clusters
+        self._init_size = size = min(size, len(weight))
         if isinstance(X, Streamed):
             rows = some_rows(X, 2 * size, int(rng.randint(2**31)))
             self._check_n_samples(min(size, len(rows)))

@@ -92,7 +92,8 @@ def _parallel(n_clusters: int, design: Design, weight: Array, key: Array) -> tup
 
 def _race(weight: Array, size: int, key: Array) -> Array:
     """Different rows, drawn in proportion to their weights one after the other: the first of exponential clocks."""
-    clock = jnp.log(weight) + jax.random.gumbel(key, weight.shape, weight.dtype)
+    # in single precision always: the same seed draws the same rows whatever the precision of a fit
+    clock = jnp.log(weight) + jax.random.gumbel(key, weight.shape, jnp.float32).astype(weight.dtype)
     return lax.top_k(clock, size)[1].astype(jnp.int32)
 
 
@@ -100,7 +101,7 @@ def _draw(weight: Array, size: int, key: Array) -> Array:
     """Rows in proportion to their weights, with replacement; where all are zero, the last."""
     padded = jnp.pad(weight, (0, -len(weight) % GROUP)).reshape(-1, GROUP)
     sums = jnp.cumsum(padded.sum(1))
-    at = jax.random.uniform(key, (size,), weight.dtype) * sums[-1]
+    at = jax.random.uniform(key, (size,), jnp.float32).astype(weight.dtype) * sums[-1]
     group = jnp.minimum(jnp.searchsorted(sums, at, side="right"), len(sums) - 1)
     inside = jnp.cumsum(padded[group], axis=1)
     rest = at - jnp.where(group > 0, sums[jnp.maximum(group - 1, 0)], 0)

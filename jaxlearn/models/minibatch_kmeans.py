@@ -151,7 +151,7 @@ def _reassigned(
     rank = jnp.zeros(n_clusters, jnp.int32).at[jnp.argsort(counts)].set(jnp.arange(n_clusters, dtype=jnp.int32))
     few = few & (rank < (weight > 0).sum() // 2)
     size = min(n_clusters, n_rows)
-    clock = jnp.where(weight > 0, jax.random.gumbel(key, weight.shape, weight.dtype), -jnp.inf)
+    clock = jnp.where(weight > 0, jax.random.gumbel(key, weight.shape, jnp.float32).astype(weight.dtype), -jnp.inf)
     rows = design.rows_at(lax.top_k(clock, size)[1])
     place = jnp.minimum(jnp.cumsum(few) - 1, size - 1)
     lowest = jnp.where(few, jnp.inf, counts).min()
