@@ -85,7 +85,7 @@ PRINTED = "asks for what is printed, and a compiled program prints nothing"
 OF_K_MEANS = {
     "test_kmeans_verbose": PRINTED,
     "test_minibatch_declared_convergence": PRINTED,
-    "test_minibatch_iter_steps": "an epoch goes through all rows here, and its last batch has fewer; there each batch is drawn anew",
+    "test_minibatch_iter_steps": "an epoch goes through all rows here, its last batch has fewer; there batches are drawn",
     "test_transform[MiniBatchKMeans]": "a distance of a center to itself by products: 4e-8 instead of 0",
     "test_sample_weight_init": "calls a private method of scikit-learn's class",
     "test_sample_weight_zero": "calls a private method of scikit-learn's class",
