@@ -111,11 +111,12 @@ def in_blocks(X: Any, axis_name: str | None = None) -> Design:
     Parameters
     ----------
     X : Design, or Array (n, p)
-        In a program that the compiler partitions, a loop over blocks would gather X: use `as_design` there.
+        In a program that the compiler partitions, a loop over blocks would gather X: use `as_design` there. Accelerators,
+        for which a block of a megabyte is a launch, get no blocks.
     axis_name : str, optional
     """
     design = as_design(X, axis_name)
-    if type(design) is not Dense or design.shape[0] % UNIT:
+    if type(design) is not Dense or design.shape[0] % UNIT or jax.default_backend() != "cpu":
         return design
     (n_samples, n_features), itemsize = design.shape, design.dtype.itemsize
     n_units, most = n_samples // UNIT, max(BLOCK_BYTES // (UNIT * n_features * itemsize), 1)

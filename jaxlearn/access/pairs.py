@@ -140,13 +140,6 @@ def _over_queries(one: Callable[[Array], Any], queries: Array, size: int) -> Any
     return jax.tree.map(lambda a: a.reshape(n_tiles * size, *a.shape[2:])[:n_queries], parts)
 
 
-def _squares(block: Design) -> Array:
-    """``‖x‖²`` of each row."""
-    if isinstance(block, Dense):
-        return jnp.square(block.entries).sum(1)
-    return block.with_entries(jnp.square(block.entries)).matvec(jnp.ones(block.shape[1], block.dtype))
-
-
 def _rounded(location: Any) -> Array:
     """To eight binary digits: what is subtracted leaves integers exact, and equal scores equal."""
     mantissa, exponent = jnp.frexp(jnp.asarray(location))
@@ -169,7 +162,7 @@ class _Rows:
                 raise ValueError(
                     f"{type(self.distance).__name__} is not made of products: sparse rows do not serve it."
                 )
-            self.squares = _squares(block)
+            self.squares = block.row_squares()
             queries = max(min(probe.budget // (3 * self.n * itemsize), MOST_QUERIES), 1)
             self.tile = Tile(self.n, queries, self.tile.bucket)
 

@@ -17,6 +17,7 @@ __all__ = [
     "Batch",
     "Kind",
     "as_meant",
+    "taken",
     "batches_of_arrays",
     "batches_of_iterable",
     "batches_of_stream",
@@ -94,6 +95,13 @@ def as_meant(rows: np.ndarray, source: Any) -> np.ndarray:
     rows = rows if source.scale is None else rows * source.scale.astype(rows.dtype)[None]
     columns = getattr(source, "columns", None)
     return rows if columns is None else in_order(rows, columns)
+
+
+def taken(reader: Any, chosen: np.ndarray) -> np.ndarray:
+    """Rows of an addressable source by their numbers, as they are meant."""
+    out = np.zeros((len(chosen), reader.source.n_features), reader.dtype)
+    reader.source.take(chosen, out)
+    return as_meant(out, reader.source)
 
 
 class Kind(NamedTuple):

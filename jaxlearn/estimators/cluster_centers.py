@@ -20,7 +20,7 @@ from jaxlearn.models._kmeans_init import STARTS
 from jaxlearn.models.kmeans import KMeans
 
 from .base import compute
-from .batches import as_meant
+from .batches import taken
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
 from .inputs import Data, check_sample_weight
 from .kmeans_programs import assigned, distances, draw, label_blocks, label_rows, measure_rows
@@ -163,7 +163,7 @@ class ClusterCenters(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 RuntimeWarning,
                 stacklevel=3,
             )
-        self._n_init = 1 if given else n_starts
+        self._n_init = 1 if given else n_starts  # under scikit-learn's name
         return self._n_init
 
     def _starts(self, X: Any, placed: Placed, n_starts: int, rng: Any) -> np.ndarray:
@@ -273,11 +273,7 @@ def as_features(X: Any, centers: Any) -> np.ndarray:
 
 def some_rows(X: Streamed, n_rows: int, seed: int) -> np.ndarray:
     """At most so many rows of a stream: drawn at random where it is addressable, else the first."""
-    reader = X.reader
-    source = reader.source
+    source = X.reader.source
     if not source.addressable or isinstance(source, Virtual):
         return np.array(X.head().X[:n_rows])
-    chosen = permutation(X.shape[0], seed, ROWS)[:n_rows]
-    out = np.zeros((len(chosen), source.n_features), reader.dtype)
-    source.take(chosen, out)
-    return as_meant(out, source)
+    return taken(X.reader, permutation(X.shape[0], seed, ROWS)[:n_rows])

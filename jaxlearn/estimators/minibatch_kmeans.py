@@ -210,7 +210,7 @@ class MiniBatchKMeans(ClusterCenters):
                     stacklevel=3,
                 )
             size = 3 * self.n_clusters
-        self._init_size = size = min(size, len(weight))
+        self._init_size = size = min(size, len(weight))  # under scikit-learn's name
         if isinstance(X, Streamed):
             rows = some_rows(X, 2 * size, int(rng.randint(2**31)))
             self._check_n_samples(min(size, len(rows)))

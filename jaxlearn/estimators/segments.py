@@ -13,7 +13,7 @@ from jaxlearn.access.scan import ROWS, permutation
 from jaxlearn.access.streamed import Streamed
 from jaxlearn.access.virtual import Virtual
 
-from .batches import Batch, Kind, as_meant, batches_of_stream, checked, is_iterable_of_batches, kind_of
+from .batches import Batch, Kind, batches_of_stream, checked, is_iterable_of_batches, kind_of, taken
 from .inputs import _target, check_sample_weight
 from .rows import mapped
 
@@ -78,9 +78,7 @@ class _StreamSource(Source):
         if not source.addressable or isinstance(source, Virtual):
             return None
         chosen = permutation(len(self.y), seed, ROWS)[:n_rows]  # those of the same rows in memory
-        out = np.zeros((len(chosen), source.n_features), reader.dtype)
-        source.take(chosen, out)
-        return as_meant(out, source)
+        return taken(reader, chosen)
 
 
 class _IterableSource(Source):

@@ -124,9 +124,16 @@ class Lloyd(Solver):
 def nearest(scores: Array) -> tuple[Array, Array]:
     """The least of each column and its row, of equal ones the first, for `scores` (k, n).
 
-    A running minimum: vectors of n are compared, while the compiler's own arg-min goes element by element on a CPU.
+    On a CPU by a running minimum, of vectors of n: there the compiler's own arg-min goes element by element.
     """
+    return lax.platform_dependent(scores, cpu=_running_minimum, default=_least)
 
+
+def _least(scores: Array) -> tuple[Array, Array]:
+    return scores.min(0), jnp.argmin(scores, axis=0).astype(jnp.int32)
+
+
+def _running_minimum(scores: Array) -> tuple[Array, Array]:
     def closer(j: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
         least, label = best
         row = scores[j]

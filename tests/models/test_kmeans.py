@@ -11,7 +11,7 @@ from jaxlearn.access.blocks import UNIT
 from jaxlearn.access.host import from_scipy
 from jaxlearn.models import kmeans, minibatch_kmeans
 from jaxlearn.models.kmeans import KMeans
-from jaxlearn.solvers.lloyd import Lloyd, nearest
+from jaxlearn.solvers.lloyd import Lloyd, _least, nearest
 
 
 def blobs(n=240, p=3, k=4, seed=0):
@@ -100,7 +100,8 @@ def test_quantize(x64):
     np.testing.assert_allclose(distances.min(1), np.linalg.norm(X - found, axis=1), rtol=1e-9)
 
 
-def test_ties_go_to_the_first():
+@pytest.mark.parametrize("nearest", [nearest, _least])
+def test_ties_go_to_the_first(nearest):
     least, label = nearest(jnp.array([[3.0, 1.0, 2.0], [1.0, 1.0, 2.0], [1.0, 0.0, 2.0]]))
     assert label.tolist() == [1, 2, 0]
     assert least.tolist() == [1, 0, 2]
