@@ -94,7 +94,8 @@ class Dense(Design):
     def grouped(self, labels, d, n_groups):
         # rows added one by one; a product with the members took as long for 8 groups, and up to twice as long for 100
         empty = jnp.zeros((n_groups, self.shape[1]), self.dtype), jnp.zeros(n_groups, self.dtype)
-        return empty[0].at[labels].add(self.X * d[:, None]), empty[1].at[labels].add(d)
+        rows, d = (self.X, 1) if d is None else (self.X * d[:, None], d)
+        return empty[0].at[labels].add(rows), empty[1].at[labels].add(d)
 
     def some(self, index):
         return Dense(self.X[index], self.axis_name, self.near_zero)

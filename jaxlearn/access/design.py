@@ -122,8 +122,11 @@ class Design(eqx.Module):
         """``‖x_i‖²`` of the local rows, (n,)."""
         raise NotImplementedError
 
-    def grouped(self, labels: Array, d: Array, n_groups: int) -> tuple[Array, Array]:
-        """``Σ d_i x_i`` and ``Σ d_i`` over the local rows of each label, (n_groups, p) and (n_groups,)."""
+    def grouped(self, labels: Array, d: Array | None, n_groups: int) -> tuple[Array, Array]:
+        """``Σ d_i x_i`` and ``Σ d_i`` over the local rows of each label, (n_groups, p) and (n_groups,).
+
+        None is a weight of one, without a multiplication; a row whose label is `n_groups` is left out.
+        """
         raise NotImplementedError
 
     @property

@@ -141,7 +141,8 @@ class Sparse(Design):
 
     def grouped(self, labels, d, n_groups):
         sums = jnp.zeros((n_groups, self.shape[1]), self.dtype)
-        sums = sums.at[_read(labels, self.rows), self.columns].add(self.data * _read(d, self.rows), mode=IN_BOUNDS)
+        entries, d = (self.data, 1) if d is None else (self.data * _read(d, self.rows), d)
+        sums = sums.at[_read(labels, self.rows), self.columns].add(entries)
         return sums, jnp.zeros(n_groups, self.dtype).at[labels].add(d)
 
     @property

@@ -23,7 +23,7 @@ from .base import compute
 from .batches import taken
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
 from .inputs import Data, check_sample_weight
-from .kmeans_programs import assigned, distances, draw, label_blocks, label_rows, measure_rows
+from .kmeans_programs import Task, assigned, distances, draw, label_blocks, label_rows, measure_rows
 from .rows import near, place_rows, read_rows
 
 __all__ = ["ClusterCenters", "Placed", "as_features", "as_stored", "dtype_of", "labelled", "some_rows"]
@@ -186,7 +186,7 @@ class ClusterCenters(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             rows = [X[index] for index in drawn]
             return np.stack([row.toarray() if scipy.sparse.issparse(row) else np.asarray(row) for row in rows])
         seeds = rng.randint(np.iinfo(np.int32).max, size=n_starts).astype(np.uint32)
-        return compute(draw, data, KMeans(n_clusters, init=init), seeds, by_rows=True)[0] + placed.location
+        return compute(draw, data, placed.task(KMeans(n_clusters, init=init)), seeds, by_rows=True)[0] + placed.location
 
     def _checked_centers(self, centers: Any, X: Any) -> np.ndarray:
         centers = check_array(np.asarray(centers), dtype=np.dtype(X.dtype), copy=True, order="C")  # pyright: ignore
@@ -229,6 +229,10 @@ class Placed(NamedTuple):
         """Validated rows: a NumPy array is copied in any case, others stay what they are."""
         location = near(X) if isinstance(X, np.ndarray) else None
         return cls(place_rows(X, sample_weight, location=location), 0 if location is None else location)
+
+    def task(self, model: KMeans) -> Task:
+        """`model`, to be run on these rows."""
+        return Task(model, near_zero=isinstance(self.location, np.ndarray))
 
     def seen(self, centers: np.ndarray) -> np.ndarray:
         """Centers as seen from there."""

@@ -163,7 +163,7 @@ class KMeans(ClusterCenters):
         self._check_n_samples(X.shape[0])
         placed = Placed.of(X, sample_weight)
         starts = placed.seen(self._starts(X, placed, n_starts, rng))
-        found = compute(fit, placed.data, self._model(placed.data.dtype), starts)
+        found = compute(fit, placed.data, placed.task(self._model(placed.data.dtype)), starts)
         centers = np.array(found.centers + placed.location)
         return found, centers, placed.labelled(centers)
 

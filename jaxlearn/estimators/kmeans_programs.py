@@ -5,34 +5,47 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.access.blocks import in_blocks
-from jaxlearn.access.dense import as_design
+from jaxlearn.access.dense import Dense, as_design
 from jaxlearn.access.design import Design
 from jaxlearn.models import kmeans
 from jaxlearn.models._kmeans_init import plus_plus
 from jaxlearn.models.kmeans import FittedKMeans
 from jaxlearn.solvers.lloyd import nearest, scores
 
-__all__ = ["assigned", "distances", "draw", "draw_plus_plus", "fit", "label_blocks", "label_rows", "measure_rows"]
+__all__ = ["Task", "assigned", "distances", "draw", "draw_plus_plus", "fit", "label_blocks", "label_rows", "measure_rows"]
 
 # Scores of rows and centers that are held at once.
 SCORE_BYTES = 1 << 22
 
 
+class Task(eqx.Module):
+    """A model, and whether rows were shifted to be near zero, so that a program need not shift them again."""
+
+    model: kmeans.KMeans
+    near_zero: bool = eqx.field(static=True)
+
+    def design(self, X: Any, axis_name: str | None = None) -> Design:
+        """`X` as what a program reads."""
+        return Dense(X, axis_name, self.near_zero) if isinstance(X, jax.Array) else as_design(X, axis_name)
+
+
 def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedKMeans:
     """From given centers, on rows that lie on one device."""
-    (X, _, weight), (model, init) = rows, rest
-    return kmeans.fit(model, in_blocks(X, axis_name), weight, init=init, axis_name=axis_name)
+    (X, _, weight), (task, init) = rows, rest
+    design = in_blocks(task.design(X, axis_name), axis_name)
+    return kmeans.fit(task.model, design, weight, init=init, axis_name=axis_name)
 
 
 def draw(rows: Any, rest: Any) -> tuple[Array, Array]:
     """Centers of each start, (n_starts, k, p), and the rows that they are, wherever rows lie."""
-    (X, _, weight), (model, seeds) = rows, rest
-    return kmeans.starts(model, X, weight, jax.vmap(jax.random.key)(seeds))
+    (X, _, weight), (task, seeds) = rows, rest
+    return kmeans.starts(task.model, task.design(X), weight, jax.vmap(jax.random.key)(seeds))
 
 
 @functools.cache

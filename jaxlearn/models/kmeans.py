@@ -28,6 +28,13 @@ from ._weights import weighted
 __all__ = ["FittedKMeans", "KMeans", "distances", "fit", "predict", "quantize", "starts"]
 
 
+# Centers that are compared with at once, of several starts: more gain nothing on a CPU, and each start ends when it likes.
+BUSY = 128
+# Scores of an accelerator's pass.
+SCORE_BYTES = 1 << 30
+MOST_STEPS = 2**31 - 1
+
+
 class KMeans(eqx.Module):
     """What to fit: an immutable configuration whose numbers are leaves.
 
@@ -131,13 +138,23 @@ def fit(
     energy, mean = shifted.fold(_energy, None, held_weight)
     variance = jnp.maximum(energy - jnp.square(mean).sum(), 0) / design.shape[1]
     tol = jnp.asarray(model.tol, energy.dtype) * variance
-    budget = Budget(tol, jnp.asarray(model.max_steps, jnp.int32))
-    solution = solve(Problem(None, shifted, None, held_weight), Lloyd(tol), begin, budget=budget)
+    max_steps = jnp.asarray(model.max_steps, jnp.int32)
+    lloyd = Lloyd(tol, max_steps, _at_once(design, *begin.shape[:2]))
+    budget = Budget(tol, jnp.minimum(max_steps, MOST_STEPS // len(begin)) * len(begin))
+    solution = solve(Problem(None, shifted, None, held_weight), lloyd, begin, budget=budget)
     state, best = solution.state, jnp.argmin(solution.state.inertia)
     centers = solution.params[best]
     centers = centers if design.on_host else _attach((live, weight), centers)
     inertia = jnp.maximum(2 * state.inertia[best] + energy, 0)
     return FittedKMeans(centers + location[None], inertia, solution.status, state.moved[best], state.n_steps[best])
+
+
+def _at_once(design: Design, n_starts: int, n_clusters: int) -> int:
+    """Starts that share a pass: all of them where reading is dear, else as many as keep a product busy, or hold scores of a size."""
+    if design.on_host:
+        return n_starts
+    held = SCORE_BYTES // (n_clusters * design.shape[0] * design.dtype.itemsize)
+    return min(max(BUSY // n_clusters if jax.default_backend() == "cpu" else held, 1), n_starts)
 
 
 def _held(tree: Any) -> Any:

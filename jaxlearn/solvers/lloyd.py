@@ -9,14 +9,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from .protocols import Solver
+from .solution import MAX_STEPS
 
 __all__ = ["Lloyd", "at_fixed_labels", "nearest", "scores"]
 
 HIGHEST = lax.Precision.HIGHEST
 # Most clusters without rows that are given a row in one step.
 MOST_RELOCATED = 16
+# Centers that a running minimum compares in one pass: of 32 a pair takes half as long as one by one, of more no less.
+TOGETHER = 32
 
 
 class _State(eqx.Module):
@@ -24,6 +28,8 @@ class _State(eqx.Module):
     moved: Array
     inertia: Array
     n_steps: Array
+    at_work: Array  # (s,), starts that a pass is made for
+    n_begun: Array
 
 
 class _Sums(NamedTuple):
@@ -42,7 +48,7 @@ class _Far(NamedTuple):
 
 
 class Lloyd(Solver):
-    """Lloyd's algorithm, from r starts at once, which share the products of a pass.
+    """Lloyd's algorithm, from r starts, of which s at once share the products of a pass.
 
     *Minimises* ``Σ ω_i min_j ‖x_i − c_j‖²``, locally.
 
@@ -51,14 +57,18 @@ class Lloyd(Solver):
 
     *Reads the data by* fold.
 
-    *Cost per step* 2 n p k r flops.
+    *Cost per step* 2 n p k s flops.
 
-    *Stops when* ``Σ_j ‖Δc_j‖² ≤ tol`` for every start; one that does is left alone.
+    *Stops when* ``Σ_j ‖Δc_j‖² ≤ tol`` for every start; one that does, or has made its steps, leaves its place to the next.
 
     Parameters
     ----------
     tol : float
         That of the budget of ``solve``, whose `params` are centers (r, k, p).
+    max_steps : int
+        Of one start; the budget of ``solve`` is that of all.
+    at_once : int
+        s.
 
     References
     ----------
@@ -69,14 +79,20 @@ class Lloyd(Solver):
     certificate: ClassVar = "squared shift of the centers"
 
     tol: Array
+    max_steps: ArrayLike
+    at_once: int = eqx.field(static=True, default=1)
 
     def init(self, problem, params, key=None):
         n_starts, dtype = len(params), params.dtype
-        nothing = jnp.full(n_starts, jnp.inf, dtype)
-        return _State(params, nothing, nothing, jnp.zeros(n_starts, jnp.int32))
+        nothing, n_steps = jnp.full(n_starts, jnp.inf, dtype), jnp.zeros(n_starts, jnp.int32)
+        at_once = min(self.at_once, n_starts)
+        return _State(params, nothing, nothing, n_steps, jnp.arange(at_once, dtype=jnp.int32), jnp.int32(at_once))
 
     def ask(self, objective, state):
-        return state.centers, state.moved > self.tol
+        return state.centers[state.at_work], self._going(state)[state.at_work]
+
+    def _going(self, state):
+        return (state.moved > self.tol) & (state.n_steps < self.max_steps)
 
     def read(self, problem, query):
         centers, going = query
@@ -98,21 +114,32 @@ class Lloyd(Solver):
 
     def tell(self, objective, state, answer):
         sums, far = answer
-        going = state.moved > self.tol
+        i, going = state.at_work, self._going(state)[state.at_work]
+        before = state.centers[i]
         rows, weight = jax.vmap(_relocated)(sums.rows, sums.weight, far)
         means = rows / jnp.where(weight > 0, weight, 1)[..., None]
         # what stays without rows lies where the largest cluster is
         largest = jnp.take_along_axis(means, jnp.argmax(weight, axis=1)[:, None, None], axis=1)
         means = jnp.where((weight > 0)[..., None], means, largest)
         # a compiler may subtract from means that it has not rounded yet: what has not moved would have moved by an ulp for ever
-        shift = jnp.where(means == state.centers, 0, means - state.centers)
+        shift = jnp.where(means == before, 0, means - before)
         moved = jnp.square(shift).sum((1, 2))
-        return _State(
-            jnp.where(going[:, None, None], means, state.centers),
-            jnp.where(going, moved, state.moved),
-            jnp.where(going, sums.score, state.inertia),
-            state.n_steps + going,
+        state = _State(
+            state.centers.at[i].set(jnp.where(going[:, None, None], means, before)),
+            state.moved.at[i].set(jnp.where(going, moved, state.moved[i])),
+            state.inertia.at[i].set(jnp.where(going, sums.score, state.inertia[i])),
+            state.n_steps.at[i].add(going),
+            i,
+            state.n_begun,
         )
+        ended = ~self._going(state)[i]
+        following = state.n_begun + jnp.cumsum(ended, dtype=jnp.int32) - 1
+        begins = ended & (following < len(state.centers))
+        at_work, n_begun = jnp.where(begins, following, i), state.n_begun + begins.sum(dtype=jnp.int32)
+        return eqx.tree_at(lambda s: (s.at_work, s.n_begun), state, (at_work, n_begun))
+
+    def status(self, state):
+        return jnp.where(self._going(state).any(), 0, MAX_STEPS)  # where all have converged, nothing asks for it
 
     def params(self, state):
         return state.centers
@@ -134,13 +161,25 @@ def _least(scores: Array) -> tuple[Array, Array]:
 
 
 def _running_minimum(scores: Array) -> tuple[Array, Array]:
-    def closer(j: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
-        least, label = best
-        row = scores[j]
-        return jnp.minimum(row, least), jnp.where(row < least, j.astype(jnp.int32), label)
+    n_rows = len(scores)
+    whole = n_rows // TOGETHER * TOGETHER
 
-    start = scores[0], jnp.zeros(scores.shape[1], jnp.int32)
-    return lax.fori_loop(1, len(scores), closer, start)
+    def closer(i: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+        first = i.astype(jnp.int32) * TOGETHER
+        return _chain(lax.dynamic_slice_in_dim(scores, first, TOGETHER), first, best)
+
+    best = jnp.full(scores.shape[1], jnp.inf, scores.dtype), jnp.zeros(scores.shape[1], jnp.int32)
+    best = lax.fori_loop(0, whole // TOGETHER, closer, best) if whole else best
+    return _chain(scores[whole:], jnp.int32(whole), best)
+
+
+def _chain(rows: Array, first: Array, best: tuple[Array, Array]) -> tuple[Array, Array]:
+    """One comparison after the other, which the compiler makes a single pass over vectors."""
+    least, label = best
+    for j in range(len(rows)):
+        label = jnp.where(rows[j] < least, first + j, label)
+        least = jnp.minimum(rows[j], least)
+    return least, label
 
 
 def scores(X: Any, centers: Array) -> Array:
@@ -160,9 +199,25 @@ def _labels(centers: Array, X: Any) -> tuple[Array, Array]:
 def _assign(centers: Array, X: Any, w: Array) -> _Sums:
     least, labels = _labels(centers, X)
     n_clusters = centers.shape[1]
-    sums = [X.grouped(row, w, n_clusters) for row in labels]
-    rows, weight = (jnp.stack(parts) for parts in zip(*sums, strict=True))
+    cpu, default = _grouped(n_clusters), _weighted(n_clusters)
+    rows, weight = lax.map(lambda row: lax.platform_dependent(X, row, w, cpu=cpu, default=default), labels)
     return _Sums(rows, weight, jnp.matmul(least, w, precision=HIGHEST))
+
+
+def _weighted(n_clusters: int) -> Any:
+    return lambda X, labels, w: X.grouped(labels, w, n_clusters)
+
+
+def _grouped(n_clusters: int) -> Any:
+    """Sums of clusters where rows of equal weights, or zero, are added as they are: a CPU takes thrice as long by a weighted copy."""
+
+    def plain(X: Any, labels: Array, w: Array) -> tuple[Array, Array]:
+        sums = X.grouped(jnp.where(w > 0, labels, n_clusters), None, n_clusters)
+        return jax.tree.map(lambda a: w.max() * a, sums)
+
+    return lambda X, labels, w: lax.cond(
+        ((w == w.max()) | (w == 0)).all(), plain, _weighted(n_clusters), X, labels, w
+    )
 
 
 def at_fixed_labels(centers: Array, X: Any, w: Array) -> tuple[Array, Array]:
