@@ -18,7 +18,17 @@ from jaxlearn.models._kmeans_init import plus_plus
 from jaxlearn.models.kmeans import FittedKMeans
 from jaxlearn.solvers.lloyd import nearest, scores
 
-__all__ = ["Task", "assigned", "distances", "draw", "draw_plus_plus", "fit", "label_blocks", "label_rows", "measure_rows"]
+__all__ = [
+    "Task",
+    "assigned",
+    "distances",
+    "draw",
+    "draw_plus_plus",
+    "fit",
+    "label_blocks",
+    "label_rows",
+    "measure_rows",
+]
 
 # Scores of rows and centers that are held at once.
 SCORE_BYTES = 1 << 22

@@ -150,7 +150,7 @@ def fit(
 
 
 def _at_once(design: Design, n_starts: int, n_clusters: int) -> int:
-    """Starts that share a pass: all of them where reading is dear, else as many as keep a product busy, or hold scores of a size."""
+    """Starts that share a pass: all where reading is dear, else as many as keep a product busy, or hold scores of a size."""
     if design.on_host:
         return n_starts
     held = SCORE_BYTES // (n_clusters * design.shape[0] * design.dtype.itemsize)

@@ -209,15 +209,13 @@ def _weighted(n_clusters: int) -> Any:
 
 
 def _grouped(n_clusters: int) -> Any:
-    """Sums of clusters where rows of equal weights, or zero, are added as they are: a CPU takes thrice as long by a weighted copy."""
+    """Sums of clusters; rows of equal weights, or zero, are added as they are: a weighted copy takes a CPU thrice as long."""
 
     def plain(X: Any, labels: Array, w: Array) -> tuple[Array, Array]:
         sums = X.grouped(jnp.where(w > 0, labels, n_clusters), None, n_clusters)
         return jax.tree.map(lambda a: w.max() * a, sums)
 
-    return lambda X, labels, w: lax.cond(
-        ((w == w.max()) | (w == 0)).all(), plain, _weighted(n_clusters), X, labels, w
-    )
+    return lambda X, labels, w: lax.cond(((w == w.max()) | (w == 0)).all(), plain, _weighted(n_clusters), X, labels, w)
 
 
 def at_fixed_labels(centers: Array, X: Any, w: Array) -> tuple[Array, Array]:
