@@ -6,6 +6,7 @@ features in double precision, took 0.4 to 0.7 times as long by blocks of a megab
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -17,7 +18,7 @@ from .dense import Dense, as_design
 from .design import Design, filled
 from .reduce import combine
 
-__all__ = ["Blocks", "in_blocks"]
+__all__ = ["Blocks", "block_rows", "in_blocks"]
 
 # One block; what a fold makes of it shares a cache of two with it.
 BLOCK_BYTES = 1 << 20
@@ -44,7 +45,8 @@ class Blocks(Dense):
     @property
     def _whole(self) -> Dense:
         """Without blocks: a copy, if there is an offset."""
-        return Dense(self.X if self.offset is None else self.X - self.offset[None], self.axis_name, self.near_zero)
+        X = self._rows(jnp.int32(0), self.shape[0])
+        return Dense(X if self.offset is None else X - self.offset[None], self.axis_name, self.near_zero)
 
     def matvec(self, b):
         return self._whole.matvec(b)
@@ -88,15 +90,20 @@ class Blocks(Dense):
     def shifted(self, location):
         if self.near_zero:
             return self
-        offset = location if self.offset is None else self.offset + location
-        return Blocks(self.X, self.axis_name, size=self.size, offset=offset)
+        return dataclasses.replace(self, offset=location if self.offset is None else self.offset + location)
+
+    def _rows(self, first: Array, n_rows: int) -> Array:
+        """So many rows from the first on, as they are stored."""
+        return lax.dynamic_slice_in_dim(self.X, first, n_rows)
 
     def fold(self, lift, query, *rows, merge=None, whole=False):
         if whole or merge is not None:  # few pieces are merged rather than many
             return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
         def block(i: Array) -> Any:
-            X, *aligned = (lax.dynamic_slice_in_dim(a, i * self.size, self.size) for a in (self.X, *filled(rows, self)))
+            first = i * self.size
+            X = self._rows(first, self.size)
+            aligned = [lax.dynamic_slice_in_dim(a, first, self.size) for a in filled(rows, self)]
             return lift(query, Dense(X if self.offset is None else X - self.offset[None]), *aligned)
 
         shapes = jax.eval_shape(block, jnp.int32(0))
@@ -105,7 +112,7 @@ class Blocks(Dense):
         return combine(lax.fori_loop(0, self.shape[0] // self.size, add, zeros), self.axis_name)
 
 
-def in_blocks(X: Any, axis_name: str | None = None) -> Design:
+def in_blocks(X: Any, axis_name: str | None = None, *, n_bytes: int = BLOCK_BYTES, unit: int = UNIT) -> Design:
     """`X` as a design, in blocks where it is an array of enough rows; only where it is known to lie on one device.
 
     Parameters
@@ -114,13 +121,22 @@ def in_blocks(X: Any, axis_name: str | None = None) -> Design:
         In a program that the compiler partitions, a loop over blocks would gather X: use `as_design` there. Accelerators,
         for which a block of a megabyte is a launch, get no blocks.
     axis_name : str, optional
+    n_bytes : int
+        Of a block, at most, if that is a unit of rows.
+    unit : int
+        A block has a multiple of so many rows, and X too, or is left whole.
     """
     design = as_design(X, axis_name)
-    if type(design) is not Dense or design.shape[0] % UNIT or jax.default_backend() != "cpu":
+    if type(design) is not Dense or jax.default_backend() != "cpu":
         return design
-    (n_samples, n_features), itemsize = design.shape, design.dtype.itemsize
-    n_units, most = n_samples // UNIT, max(BLOCK_BYTES // (UNIT * n_features * itemsize), 1)
-    size = UNIT * max(m for m in range(1, min(most, n_units) + 1) if n_units % m == 0)
-    if size == n_samples:
-        return design
-    return Blocks(design.X, axis_name, design.near_zero, size)
+    n_samples, n_features = design.shape
+    size = block_rows(n_samples, n_features * design.dtype.itemsize, n_bytes, unit)
+    return design if size == n_samples else Blocks(design.X, axis_name, design.near_zero, size)
+
+
+def block_rows(n_samples: int, row_bytes: int, n_bytes: int = BLOCK_BYTES, unit: int = UNIT) -> int:
+    """Rows of a block: a multiple of `unit` that divides the number of rows, or all of them where that has no such divisor."""
+    if n_samples % unit:
+        return n_samples
+    n_units, most = n_samples // unit, max(n_bytes // (unit * row_bytes), 1)
+    return unit * max(m for m in range(1, min(most, n_units) + 1) if n_units % m == 0)

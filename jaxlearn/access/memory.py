@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-__all__ = ["aligned", "fill"]
+__all__ = ["aligned", "fill", "n_cores"]
 
 # Bytes that a thread copies at a time.
 CHUNK = 1 << 23
+
+
+def n_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

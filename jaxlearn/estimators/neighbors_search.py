@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +15,7 @@ from sklearn.preprocessing import normalize
 
 from jaxlearn.access.buckets import row_bucket
 from jaxlearn.access.dense import as_design
+from jaxlearn.access.memory import n_cores
 from jaxlearn.access.mesh import row_mesh, run_sharded
 from jaxlearn.access.pairs import gathered
 from jaxlearn.access.streamed import Streamed
@@ -213,7 +213,7 @@ def _threads(data: Data) -> int:
     """Blocks at work at the same time: the loops of a program run on one core each, on a CPU."""
     if data.mesh is not None or jax.default_backend() != "cpu":
         return 1
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
+    return min(n_cores(), 4)
 
 
 def _budget() -> int:

@@ -284,9 +284,8 @@ def _moments(location: Array, X: Design, y: Array, w: Array) -> tuple[Array, Arr
 
 def _events(classes: Array, X: Design, y: Array, w: Array) -> tuple[Array, Array, Array]:
     weight, counts = class_sums(X, classes, y, w)
-    below = jnp.minimum(X.entries, 0)
-    # dense rows by a product, which skips those without weight, and is faster than a sum
-    negative = below.sum() if X.is_sparse else (w.astype(below.dtype) @ below).sum()
+    # by columns: on a CPU a sum of all numbers takes as long again as the sums of the classes
+    negative = -jnp.sum((X.entries < 0).any(0))
     return weight, counts, negative.astype(weight.dtype)
 
 

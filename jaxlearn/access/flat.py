@@ -1,0 +1,83 @@
+"""Rows of an array of the host that programs of a CPU read where they lie.
+
+A CPU device uses memory of the host as it is if it begins at a multiple of 64 bytes, which rows of NumPy's arrays seldom do:
+they are copied for each program, which takes longer than to sum them. Here a program is given a line of numbers that begins
+so, and is told where in it the rows begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from .blocks import Blocks
+from .dense import Dense
+
+__all__ = ["Flat", "pieces"]
+
+ALIGNMENT = 64
+
+
+class Flat(Blocks):
+    """Rows in blocks, as of a line of numbers.
+
+    Parameters
+    ----------
+    X : Array, ((n + 1) n_features,)
+    size : int
+        Rows of a block, which divides n.
+    n_features : int
+    start : int32 scalar
+        Where in X the first of n rows begins, less than `n_features`.
+    """
+
+    n_features: int = eqx.field(static=True, default=1)
+    start: Array | int = 0
+
+    @property
+    def shape(self):
+        return len(self.X) // self.n_features - 1, self.n_features
+
+    def some(self, index):
+        columns = jnp.arange(self.n_features, dtype=jnp.int32)
+        rows = self.X[self.start + index[:, None] * self.n_features + columns[None]]
+        return Dense(rows if self.offset is None else rows - self.offset[None], self.axis_name)
+
+    def _rows(self, first, n_rows):
+        place = self.start + first * self.n_features
+        return lax.dynamic_slice_in_dim(self.X, place, n_rows * self.n_features).reshape(n_rows, self.n_features)
+
+
+def pieces(X: np.ndarray, n_rows: int, size: int) -> Iterator[tuple[slice | np.ndarray, Flat | None]]:
+    """Which rows make a piece, and these where they lie, as far as a CPU can read them there; None is for the caller to copy.
+
+    Parameters
+    ----------
+    X : ndarray, (n, p)
+    n_rows : int
+        A piece has at most so many rows, if they are copied, or as many. Pieces begin alike in memory: their bytes are a
+        multiple of 64.
+    size : int
+        Rows of a block, which divides `n_rows`.
+    """
+    n_samples, n_features = X.shape
+    head = whole = before = 0
+    if jax.default_backend() == "cpu" and X.flags.c_contiguous and n_rows * n_features * X.itemsize % ALIGNMENT == 0:
+        before = -X.ctypes.data % ALIGNMENT // X.itemsize
+        whole = max((X.size - before - n_features) // (n_rows * n_features), 0)
+        head = -(-before // n_features) if whole else 0
+    # first those that take longest
+    rest = np.concatenate([np.arange(head), np.arange(head + whole * n_rows, n_samples)])
+    for i in range(0, len(rest), n_rows):
+        some = rest[i : i + n_rows]
+        yield slice(some[0], some[-1] + 1) if some[-1] - some[0] < len(some) else some, None
+    line, start = X.reshape(-1) if whole else X, np.int32(head * n_features - before)
+    for first in range(head, head + whole * n_rows, n_rows):
+        place = first * n_features - start
+        part = jax.device_put(line[place : place + (n_rows + 1) * n_features], may_alias=True)
+        yield slice(first, first + n_rows), Flat(part, None, False, size, None, n_features, start)
