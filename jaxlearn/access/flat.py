@@ -8,12 +8,13 @@ so, and is told where in it the rows begin.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import lax
 
 from .blocks import Blocks
 from .dense import Dense
@@ -37,7 +38,7 @@ class Flat(Blocks):
     """
 
     n_features: int = eqx.field(static=True, default=1)
-    start: Array | int = 0
+    start: Any = 0
 
     @property
     def shape(self):

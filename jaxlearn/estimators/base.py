@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
+from jaxlearn.access.memory import n_cores
 from jaxlearn.access.mesh import run_sharded
 from jaxlearn.solvers.solution import CONVERGED, MAX_STEPS, NONFINITE, SENTENCES, STALLED
 
@@ -31,6 +33,7 @@ __all__ = [
     "LinearRegressor",
     "ProbabilisticClassifier",
     "compute",
+    "in_threads",
     "number",
     "one_blas_thread",
     "seed",
@@ -93,6 +96,17 @@ def compute(
             with jax.set_mesh(data.mesh):
                 return jax.device_get(_compiled(program)(rows, rest))
         return jax.device_get(run_sharded(program, data.mesh, data.axis or "", rows, rest))
+
+
+def in_threads(task: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What a task makes of each item, on the host; a thread for each core, since a loop of a program uses one."""
+
+    def one(item: Any) -> Any:
+        with jax.enable_x64(True):  # each thread has settings of its own
+            return jax.device_get(task(item))
+
+    with jax.enable_x64(True), ThreadPoolExecutor(n_cores()) as pool:
+        return list(pool.map(one, items))
 
 
 @functools.cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import jax
@@ -18,11 +17,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from jaxlearn.access.blocks import block_rows, in_blocks
 from jaxlearn.access.buckets import row_bucket
 from jaxlearn.access.flat import pieces
-from jaxlearn.access.memory import n_cores
 from jaxlearn.access.streamed import Streamed
 from jaxlearn.models import naive_bayes
 
-from .base import compute
+from .base import compute, in_threads
 from .batches import Batch, batches_of_iterable, is_iterable_of_batches
 from .inputs import FLOATS, _target, check_features, check_sample_weight, place, read, refuse_other_width, repeated
 from .labels import codes_of, labels_of
@@ -350,11 +348,11 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
             if rows is None:
                 y, w = (np.pad(part, (0, n_rows - len(y))) for part in (y, w))
                 rows = repeated(X[place], n_rows)
-            with jax.enable_x64(True):
-                return jax.device_get(_sums((rows, y, w), (model, classes)))
+            return _sums((rows, y, w), (model, classes))
 
-        with jax.enable_x64(True), ThreadPoolExecutor(n_cores()) as pool:
-            seen = jax.device_get(functools.reduce(_merge, pool.map(one, pieces(X, n_rows, size))))
+        parts = in_threads(one, pieces(X, n_rows, size))
+        with jax.enable_x64(True):
+            seen = jax.device_get(functools.reduce(_merge, parts))
         if self.sums_tell and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(seen)):
             check_array(X, input_name="X", estimator=self)
         return seen

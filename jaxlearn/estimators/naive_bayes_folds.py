@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +18,7 @@ from jaxlearn.access.host import split_rows
 from jaxlearn.access.mesh import row_mesh
 from jaxlearn.models import naive_bayes
 
+from .base import in_threads
 from .labels import codes_of, labels_of
 
 __all__ = ["SmoothingScores", "score_smoothing"]
@@ -52,14 +56,24 @@ def score_smoothing(estimator: Any, X: Any, y: Any, values: Any, *, sample_weigh
     order = np.stack([np.resize(fold, size) for fold in folds])
     there = np.arange(size)[None] < np.array([[len(fold)] for fold in folds])
     codes = codes_of(y, classes, "y")[order]
+    csr: Any = scipy.sparse.csr_array(X)[order.ravel()] if scipy.sparse.issparse(X) else None
     with jax.enable_x64(True):
-        if scipy.sparse.issparse(X):
-            rows: Any = split_rows(scipy.sparse.csr_array(X)[order.ravel()], len(folds), n_rows=size)
-        else:
-            rows = X[order]
-        model = estimator._model_of(X)
-        found = jax.device_get(_scores(model, rows, codes, values, weight[order] * there, n_classes=len(classes)))
-    return SmoothingScores(values, np.asarray(found.accuracy), np.asarray(found.log_likelihood))
+        model, rows = estimator._model_of(X), X[order] if csr is None else split_rows(csr, len(folds), n_rows=size)
+    y_and_weight, smoothing = (codes, weight[order] * there), values
+    parts = in_threads(
+        lambda fold: _sums(model, *fold, n_classes=len(classes)), _each((rows, *y_and_weight), len(folds))
+    )
+    with jax.enable_x64(True):
+        total = functools.reduce(_merge, parts)
+        others = [jax.device_get(_without(total, part)) for part in parts]
+        if csr is not None and _merges_features(model):
+            rows, others, times = _narrowed(csr, others)
+            smoothing = values[:, None] * times[None]
+    found = in_threads(
+        lambda task: _score(model, task[0], *task[1][:2], smoothing, sample_weight=task[1][2]),
+        zip(others, _each((rows, *y_and_weight), len(folds)), strict=True),
+    )
+    return SmoothingScores(values, *(np.stack(columns, axis=1) for columns in zip(*found, strict=True)))
 
 
 def _partition(folds: list[tuple[Any, Any]], n_samples: int) -> list[np.ndarray]:
@@ -78,4 +92,48 @@ def _partition(folds: list[tuple[Any, Any]], n_samples: int) -> list[np.ndarray]
     return tests
 
 
-_scores = jax.jit(naive_bayes.cross_validate, static_argnames="n_classes")
+def _merges_features(model: naive_bayes.Model) -> bool:
+    """Whether features that no row has matter by the sums of their counts and alphas alone."""
+    return type(model) is naive_bayes.Multinomial or (isinstance(model, naive_bayes.Complement) and not model.norm)
+
+
+def _narrowed(csr: Any, others: list[naive_bayes.Counts]) -> tuple[Any, list[naive_bayes.Counts], np.ndarray]:
+    """Rows and counts in which most features that no row of a fold has are one: a logarithm of each is what takes time.
+
+    Returns
+    -------
+    rows : Sparse
+        Those of each fold, stacked.
+    others : list of Counts
+    times : ndarray, (n_columns,)
+        Features that a column stands for.
+    """
+    n_folds, n_features = len(others), csr.shape[1]
+    size = csr.shape[0] // n_folds
+    there = np.zeros((n_folds, n_features), bool)
+    for k in range(n_folds):
+        there[k, csr[k * size : (k + 1) * size].indices] = True
+    width = row_bucket(int(there.sum(1).max()))
+    if width >= n_features:
+        return split_rows(csr, n_folds, n_rows=size), others, np.ones(n_features)
+    columns, narrow = [], []
+    for k, seen in enumerate(others):
+        kept = np.sort(np.argsort(~there[k], kind="stable")[:width])
+        place = np.full(n_features, width, np.int32)
+        place[kept] = np.arange(width)
+        columns.append(place[csr[k * size : (k + 1) * size].indices])
+        counts = seen.counts[:, kept]
+        rest = np.maximum(seen.counts.sum(1) - counts.sum(1), 0)
+        narrow.append(dataclasses.replace(seen, counts=np.column_stack([counts, rest])))
+    merged = scipy.sparse.csr_array((csr.data, np.concatenate(columns), csr.indptr), (csr.shape[0], width + 1))
+    return split_rows(merged, n_folds, n_rows=size), narrow, np.append(np.ones(width), n_features - width)
+
+
+def _each(stacked: Any, n_folds: int) -> Iterator[Any]:
+    """The rows of each fold."""
+    with jax.enable_x64(True):
+        yield from (jax.tree.map(lambda leaf: leaf[k], stacked) for k in range(n_folds))  # noqa: B023
+
+
+_sums = jax.jit(naive_bayes.statistics, static_argnames="n_classes")
+_merge, _without, _score = (jax.jit(f) for f in (naive_bayes.merge, naive_bayes.without, naive_bayes.score))

@@ -228,7 +228,7 @@ class Counts(eqx.Module):
     counts : (n_classes, n_columns)
         ``Σ w x`` of each class, or of what x is encoded as.
     negative : scalar
-        Sum of the negative numbers among them, where there must not be any.
+        Below zero if there are negative numbers, where there must not be any.
     """
 
     weight: Array
@@ -348,7 +348,7 @@ class Scores(NamedTuple):
 
     Attributes
     ----------
-    accuracy, log_likelihood : (n_values, n_folds)
+    accuracy, log_likelihood : (n_values, n_folds), or (n_values,)
         Weighted shares of the rows whose class is the likeliest one, and means of the log-probability of their class.
     """
 

@@ -24,6 +24,7 @@ from jaxlearn.solvers.solve import solve
 
 from ._kmeans_init import STARTS, start
 from ._weights import weighted
+from .minibatch_kmeans import State
 
 __all__ = ["FittedKMeans", "KMeans", "distances", "fit", "predict", "quantize", "starts"]
 
@@ -222,8 +223,14 @@ def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return _attach(data, centers), jax.jvp(step, (data,), (tangents[0],))[1]
 
 
-def predict(fitted: FittedKMeans, X: ArrayLike | Design) -> Array:
-    """The nearest center of each row, of equally near ones the first: (n_samples,) of int32, without a derivative."""
+def predict(fitted: FittedKMeans | State, X: ArrayLike | Design) -> Array:
+    """The nearest center of each row, of equally near ones the first: (n_samples,) of int32, without a derivative.
+
+    Parameters
+    ----------
+    fitted : FittedKMeans, or State of `jaxlearn.models.minibatch_kmeans`
+    X : (n_samples, p) array, or Design
+    """
     return nearest(scores(as_design(_held(X)), lax.stop_gradient(fitted.centers)))[1]
 
 
@@ -234,10 +241,16 @@ def distances(centers: Array, X: ArrayLike | Design) -> Array:
     return jnp.sqrt(jnp.maximum(squares, 0))
 
 
-def quantize(fitted: FittedKMeans, X: ArrayLike) -> Array:
+def quantize(fitted: FittedKMeans | State, X: ArrayLike) -> Array:
     """Rows replaced by their nearest centers, with the derivative of the identity: a layer of vector quantization.
 
-    The centers learn by a loss on ``fitted.centers[predict(fitted, X)]``, or by fits.
+    The centers learn by `jaxlearn.models.minibatch_kmeans.step` on each batch, from the state that the last one made; by a
+    loss on ``fitted.centers[predict(fitted, X)]``; or by fits.
+
+    Parameters
+    ----------
+    fitted : FittedKMeans, or State of `jaxlearn.models.minibatch_kmeans`
+    X : (n_samples, p) array
 
     References
     ----------

@@ -60,6 +60,7 @@ __all__ = [
     "joint_log_proba",
     "merge",
     "predict_log_proba",
+    "score",
     "statistics",
     "without",
 ]
@@ -226,14 +227,46 @@ def cross_validate(
     rest = jax.tree.map(lambda leaf: leaf[1:], parts)
     total, _ = lax.scan(lambda a, b: (a.plus(b), None), jax.tree.map(lambda leaf: leaf[0], parts), rest)
 
-    def one(fold: tuple[Any, Array, Array, Statistics]) -> tuple[Array, Array]:
+    def one(fold: tuple[Any, Array, Array, Statistics]) -> Scores:
         rows, codes, weight, part = fold
-        # logarithms in the precision of the rows that they are multiplied by
-        others = jax.tree.map(lambda leaf: leaf.astype(X.dtype), without(total, part))
-        return lax.map(lambda s: _score(fitted(model.with_smoothing(s), others), rows, codes, weight), smoothing)
+        return score(model, without(total, part), rows, codes, smoothing, sample_weight=weight)
 
-    accuracy, log_likelihood = lax.map(one, (X, y, w, parts))
-    return Scores(accuracy.T, log_likelihood.T)
+    return jax.tree.map(jnp.transpose, lax.map(one, (X, y, w, parts)))
+
+
+def score(
+    model: Model,
+    seen: Statistics,
+    X: ArrayLike | Design,
+    y: ArrayLike,
+    smoothing: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> Scores:
+    """How well some rows are predicted from others, for each of some smoothings.
+
+    Parameters
+    ----------
+    model : Gaussian, Multinomial, Complement, Bernoulli or Categorical
+    seen : Moments or Counts
+        Of the rows that are learnt from.
+    X : (n_samples, n_features) array, or Design
+    y : (n_samples,) of int
+    smoothing : (n_values,), or (n_values, n_features)
+        In the place of ``alpha`` or ``var_smoothing``.
+    sample_weight : (n_samples,), optional
+
+    Returns
+    -------
+    Scores
+        Of shape (n_values,).
+    """
+    X = X if isinstance(X, Design) else jnp.asarray(X)
+    y = jnp.asarray(y)
+    w = jnp.ones(y.shape, X.dtype) if sample_weight is None else jnp.asarray(sample_weight, X.dtype)
+    # logarithms in the precision of the rows that they are multiplied by
+    seen = jax.tree.map(lambda leaf: leaf.astype(X.dtype), seen)
+    return Scores(*lax.map(lambda s: _score(fitted(model.with_smoothing(s), seen), X, y, w), smoothing))
 
 
 def _score(fitted: Fitted, X: Any, y: Array, w: Array) -> tuple[Array, Array]:
