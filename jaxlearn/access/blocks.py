@@ -34,7 +34,7 @@ class Blocks(Dense):
     X, axis_name, near_zero
         As of `Dense`.
     size : int
-        Rows of a block, which divides the number of rows.
+        Rows of a block; where it does not divide their number, what is left is a program of its own.
     offset : Array, (p,), optional
         Taken from each row, block by block.
     """
@@ -100,16 +100,18 @@ class Blocks(Dense):
         if whole or merge is not None:  # few pieces are merged rather than many
             return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
-        def block(i: Array) -> Any:
-            first = i * self.size
-            X = self._rows(first, self.size)
-            aligned = [lax.dynamic_slice_in_dim(a, first, self.size) for a in filled(rows, self)]
+        def block(first: Array, n_rows: int) -> Any:
+            X = self._rows(first, n_rows)
+            aligned = [lax.dynamic_slice_in_dim(a, first, n_rows) for a in filled(rows, self)]
             return lift(query, Dense(X if self.offset is None else X - self.offset[None]), *aligned)
 
-        shapes = jax.eval_shape(block, jnp.int32(0))
+        n_blocks, left = divmod(self.shape[0], self.size)
+        shapes = jax.eval_shape(lambda: block(jnp.int32(0), self.size))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        add = lambda i, sums: jax.tree.map(jnp.add, sums, block(i))  # noqa: E731
-        return combine(lax.fori_loop(0, self.shape[0] // self.size, add, zeros), self.axis_name)
+        add = lambda i, sums: jax.tree.map(jnp.add, sums, block(i * self.size, self.size))  # noqa: E731
+        sums = lax.fori_loop(0, n_blocks, add, zeros)
+        sums = jax.tree.map(jnp.add, sums, block(jnp.int32(n_blocks * self.size), left)) if left else sums
+        return combine(sums, self.axis_name)
 
 
 def in_blocks(X: Any, axis_name: str | None = None, *, n_bytes: int = BLOCK_BYTES, unit: int = UNIT) -> Design:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxlearn.access.blocks import in_blocks
+from jaxlearn.access.blocks import Blocks, in_blocks
 from jaxlearn.access.dense import Dense, as_design
 from jaxlearn.access.design import Design
 from jaxlearn.models import kmeans
@@ -30,8 +30,8 @@ __all__ = [
     "measure_rows",
 ]
 
-# Scores of rows and centers that are held at once.
-SCORE_BYTES = 1 << 22
+# Scores of rows and centers that are held at once: in a cache, or in the memory of an accelerator, which waits for each launch.
+SCORE_BYTES, LARGE_SCORE_BYTES = 1 << 22, 1 << 28
 
 
 class Task(eqx.Module):
@@ -49,7 +49,17 @@ def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedKMeans:
     """From given centers, on rows that lie on one device."""
     (X, _, weight), (task, init) = rows, rest
     design = in_blocks(task.design(X, axis_name), axis_name)
+    if type(design) is Dense:
+        n_starts = kmeans.at_once(design, *init.shape[:2])
+        size = _rows_at_once(n_starts * task.model.n_clusters, X.dtype)
+        design = design if size >= len(X) else Blocks(X, axis_name, task.near_zero, size)
     return kmeans.fit(task.model, design, weight, init=init, axis_name=axis_name)
+
+
+def _rows_at_once(n_columns: int, dtype: Any) -> int:
+    """Rows with so many scores, or features, each."""
+    most = SCORE_BYTES if jax.default_backend() == "cpu" else LARGE_SCORE_BYTES
+    return max(most // (n_columns * dtype.itemsize), 1)
 
 
 def draw(rows: Any, rest: Any) -> tuple[Array, Array]:
@@ -100,7 +110,7 @@ def label_blocks(rows: Any, rest: Any) -> tuple[Array, Array]:
     """`assigned` of dense rows of one device, some at a time."""
     (X, *_), (centers,) = rows, rest
     n_samples, n_features = X.shape
-    size = max(SCORE_BYTES // (X.dtype.itemsize * max(len(centers), n_features)), 1)
+    size = _rows_at_once(max(len(centers), n_features), X.dtype)
     n_blocks = -(-n_samples // size)
     size = -(-n_samples // n_blocks)
 

@@ -31,8 +31,8 @@ __all__ = ["FittedKMeans", "KMeans", "distances", "fit", "predict", "quantize", 
 
 # Centers that are compared with at once, of several starts: more gain nothing on a CPU, and each start ends when it likes.
 BUSY = 128
-# Scores of an accelerator's pass.
-SCORE_BYTES = 1 << 30
+# On an accelerator scores of rows and centers do.
+BUSY_SCORES, BUSY_ROWS = 1 << 26, 1 << 14
 MOST_STEPS = 2**31 - 1
 
 
@@ -140,7 +140,7 @@ def fit(
     variance = jnp.maximum(energy - jnp.square(mean).sum(), 0) / design.shape[1]
     tol = jnp.asarray(model.tol, energy.dtype) * variance
     max_steps = jnp.asarray(model.max_steps, jnp.int32)
-    lloyd = Lloyd(tol, max_steps, _at_once(design, *begin.shape[:2]))
+    lloyd = Lloyd(tol, max_steps, at_once(design, *begin.shape[:2]))
     budget = Budget(tol, jnp.minimum(max_steps, MOST_STEPS // len(begin)) * len(begin))
     solution = solve(Problem(None, shifted, None, held_weight), lloyd, begin, budget=budget)
     state, best = solution.state, jnp.argmin(solution.state.inertia)
@@ -150,12 +150,10 @@ def fit(
     return FittedKMeans(centers + location[None], inertia, solution.status, state.moved[best], state.n_steps[best])
 
 
-def _at_once(design: Design, n_starts: int, n_clusters: int) -> int:
-    """Starts that share a pass: all where reading is dear, else as many as keep a product busy, or hold scores of a size."""
-    if design.on_host:
-        return n_starts
-    held = SCORE_BYTES // (n_clusters * design.shape[0] * design.dtype.itemsize)
-    return min(max(BUSY // n_clusters if jax.default_backend() == "cpu" else held, 1), n_starts)
+def at_once(design: Design, n_starts: int, n_clusters: int) -> int:
+    """Starts that share a pass: all where reading is dear, else as many as keep a product busy."""
+    n_rows, most = (1, BUSY) if jax.default_backend() == "cpu" else (min(BUSY_ROWS, design.shape[0]), BUSY_SCORES)
+    return n_starts if design.on_host else min(max(most // (n_clusters * n_rows), 1), n_starts)
 
 
 def _held(tree: Any) -> Any:

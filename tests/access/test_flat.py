@@ -52,5 +52,3 @@ def test_what_does_not_lie_in_one_line_is_left_to_be_copied(X):
     parts = list(pieces(X, 16, 16))
     assert all(flat is None for _, flat in parts)
     np.testing.assert_array_equal(np.concatenate([np.arange(len(X))[place] for place, _ in parts]), np.arange(len(X)))
-
-

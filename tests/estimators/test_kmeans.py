@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from jaxlearn import stream
 from jaxlearn.access import shard_rows, write_tiles
 from jaxlearn.cluster import BisectingKMeans, KMeans, MiniBatchKMeans, k_means, kmeans_plusplus
+from jaxlearn.estimators import kmeans_programs
 
 EXACT = {"float64": 1e-10, "float32": 1e-4}
 
@@ -266,3 +267,54 @@ def test_bad_input():
     model = MiniBatchKMeans(3, random_state=0).partial_fit(X)
     with pytest.raises(ValueError, match="2 features"):
         model.partial_fit(X[:, :2])
+
+
+def test_starts_that_leave_their_place(x64):
+    """More starts than share a pass: each ends as it does alone, and the best is kept."""
+    X = blobs(n=700, spread=0.5)[0]
+    many = KMeans(40, init="random", n_init=9, random_state=0, max_iter=60).fit(X)
+    rng = np.random.RandomState(0)
+    drawn = [X[rng.choice(len(X), 40, replace=False, p=np.full(len(X), 1 / len(X)))] for _ in range(9)]
+    alone = [KMeans(40, init=start, n_init=1, max_iter=60).fit(X) for start in drawn]
+    best = min(alone, key=lambda model: model.inertia_)
+    assert len({model.n_iter_ for model in alone}) > 2
+    np.testing.assert_allclose(many.inertia_, best.inertia_, rtol=1e-12)
+    np.testing.assert_allclose(many.cluster_centers_, best.cluster_centers_, atol=1e-10)
+    assert many.n_iter_ == best.n_iter_
+    assert many.converged_
+
+
+def test_starts_that_are_cut_short(x64):
+    """The budget is that of each start, and a start that has used it up does not keep others from theirs."""
+    X = blobs(n=700, spread=0.5)[0]
+    with pytest.warns(ConvergenceWarning, match="after 2 steps"):
+        model = KMeans(40, init="random", n_init=7, max_iter=2, random_state=0).fit(X)
+    assert model.n_iter_ == 2
+    assert not model.converged_
+
+
+@pytest.mark.parametrize("n", [2048, 1999])
+def test_pieces_of_an_accelerator(n, monkeypatch, x64):
+    """There rows go by pieces that hold so many scores, whatever their number."""
+    X = blobs(n=n)[0]
+    whole = KMeans(6, init=X[:6], n_init=1).fit(X)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(kmeans_programs, "LARGE_SCORE_BYTES", 6 * 8 * 300)
+    jax.clear_caches()
+    pieces = KMeans(6, init=X[:6], n_init=1).fit(jax.numpy.asarray(X))
+    np.testing.assert_allclose(pieces.cluster_centers_, whole.cluster_centers_, rtol=1e-12)
+    np.testing.assert_array_equal(pieces.labels_, whole.labels_)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_weights_that_are_equal_or_not(sparse, x64):
+    """Rows of equal weights are added as they are: their scale, and rows that are not there, change nothing else."""
+    X = blobs()[0]
+    rows = scipy.sparse.csr_array(X) if sparse else X
+    there = np.random.default_rng(0).random(len(X)) < 0.7
+    fit = lambda rows, w: KMeans(6, init=X[:6], n_init=1, tol=0).fit(rows, sample_weight=w)  # noqa: E731
+    kept, scaled = fit(rows[there], None), fit(rows, 3.0 * there)
+    nearly = fit(rows, np.where(there, 1 + 1e-9 * np.arange(len(X)), 0))
+    for model in (scaled, nearly):
+        np.testing.assert_allclose(model.cluster_centers_, kept.cluster_centers_, rtol=1e-5)
+    np.testing.assert_allclose(scaled.inertia_, 3 * kept.inertia_, rtol=1e-10)

@@ -71,7 +71,8 @@ def test_ten_times_the_memory(make, rows, tmp_path):
         apart = np.linalg.norm(streamed["cluster_centers_"][:, None] - means[None], axis=2).min(1)
         assert apart.max() < 0.2
         return
-    whole = eval(make, {"start": X[:4], "KMeans": KMeans, "GaussianNB": GaussianNB, "MultinomialNB": MultinomialNB, "BernoulliNB": BernoulliNB})  # fmt: skip
+    known = {"start": X[:4], "KMeans": KMeans, "GaussianNB": GaussianNB, "MultinomialNB": MultinomialNB}
+    whole = eval(make, known | {"BernoulliNB": BernoulliNB})
     with np.errstate(all="ignore"):
         whole.fit(X, y)
     names = [k for k in streamed if k not in ("classes_", "labels_")]
