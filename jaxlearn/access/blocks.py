@@ -7,6 +7,7 @@ features in double precision, took 0.4 to 0.7 times as long by blocks of a megab
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -95,6 +96,17 @@ class Blocks(Dense):
     def _rows(self, first: Array, n_rows: int) -> Array:
         """So many rows from the first on, as they are stored."""
         return lax.dynamic_slice_in_dim(self.X, first, n_rows)
+
+    def over_blocks(self, program: Callable[[Dense], Array]) -> Array:
+        """What a program makes of the rows of each block, one after the other; blocks divide the rows."""
+
+        def one(first: Array) -> Array:
+            X = self._rows(first, self.size)
+            return program(Dense(X if self.offset is None else X - self.offset[None]))
+
+        first = jnp.arange(0, self.shape[0], self.size, dtype=jnp.int32)
+        parts = lax.map(one, first)
+        return parts.reshape(-1, *parts.shape[2:])
 
     def fold(self, lift, query, *rows, merge=None, whole=False):
         if whole or merge is not None:  # few pieces are merged rather than many

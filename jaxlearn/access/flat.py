@@ -54,7 +54,9 @@ class Flat(Blocks):
         return lax.dynamic_slice_in_dim(self.X, place, n_rows * self.n_features).reshape(n_rows, self.n_features)
 
 
-def pieces(X: np.ndarray, n_rows: int, size: int) -> Iterator[tuple[slice | np.ndarray, Flat | None]]:
+def pieces(
+    X: np.ndarray, n_rows: int, size: int, dtype: Any = None
+) -> Iterator[tuple[slice | np.ndarray, Flat | None]]:
     """Which rows make a piece, and these where they lie, as far as a CPU can read them there; None is for the caller to copy.
 
     Parameters
@@ -65,10 +67,13 @@ def pieces(X: np.ndarray, n_rows: int, size: int) -> Iterator[tuple[slice | np.n
         multiple of 64.
     size : int
         Rows of a block, which divides `n_rows`.
+    dtype : dtype, optional
+        What rows must be to be read where they lie.
     """
     n_samples, n_features = X.shape
     head = whole = before = 0
-    if jax.default_backend() == "cpu" and X.flags.c_contiguous and n_rows * n_features * X.itemsize % ALIGNMENT == 0:
+    fits = X.flags.c_contiguous and X.dtype == (dtype or X.dtype) and n_rows * n_features * X.itemsize % ALIGNMENT == 0
+    if fits and jax.default_backend() == "cpu":
         before = -X.ctypes.data % ALIGNMENT // X.itemsize
         whole = max((X.size - before - n_features) // (n_rows * n_features), 0)
         head = -(-before // n_features) if whole else 0

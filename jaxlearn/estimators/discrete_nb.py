@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import scipy.sparse
 from sklearn.preprocessing import binarize
-from sklearn.utils.extmath import safe_sparse_dot
 
 from jaxlearn.models import naive_bayes
 
@@ -92,10 +91,11 @@ class DiscreteNB(NaiveBayes):
         self.class_count_, self.feature_count_ = self._seen.weight, self._seen.counts
 
     def _joint(self, X, dtype):
-        # of sparse rows in double precision: SciPy adds the words of a text one by one, which costs single precision digits
-        wide = np.dtype(np.float64) if scipy.sparse.issparse(X) else dtype
-        coef, intercept = (np.asarray(leaf, wide) for leaf in self._fitted(np.dtype(np.float64)).linear())
-        return (safe_sparse_dot(X, coef.T, dense_output=True) + intercept).astype(dtype, copy=False)
+        if not scipy.sparse.issparse(X):
+            return NaiveBayes._joint(self, X, dtype)
+        # in double precision: SciPy adds the words of a text one by one, which costs single precision digits
+        coef, intercept = (np.asarray(leaf) for leaf in self._fitted(np.dtype(np.float64)).linear())
+        return (X @ coef.T + intercept).astype(dtype, copy=False)
 
     def _fitted(self, dtype):
         return naive_bayes.FittedCounts(self.class_log_prior_.astype(dtype), self.feature_log_prob_.astype(dtype))
@@ -268,7 +268,8 @@ class BernoulliNB(DiscreteNB):
         return naive_bayes.FittedBernoulli(self.class_log_prior_.astype(dtype), there, absent, self._threshold())
 
     def _joint(self, X, dtype):
-        return super()._joint(X if self.binarize is None else binarize(X, threshold=self.binarize), dtype)
+        host = scipy.sparse.issparse(X) and self.binarize is not None
+        return super()._joint(binarize(X, threshold=self.binarize) if host else X, dtype)
 
 
 @jax.jit

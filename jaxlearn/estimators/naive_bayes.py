@@ -14,7 +14,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from jaxlearn.access.blocks import block_rows, in_blocks
+from jaxlearn.access.blocks import Blocks, block_rows, in_blocks
 from jaxlearn.access.buckets import row_bucket
 from jaxlearn.access.flat import pieces
 from jaxlearn.access.streamed import Streamed
@@ -29,13 +29,10 @@ from .rows import read_rows
 
 __all__ = ["NaiveBayes"]
 
-# Bytes of rows that are predicted at a time: what a program makes of them stays in the cache.
-MAPPED_BYTES = 1 << 21
 # Pieces of rows that are summed, each in a millisecond at least, with their smallest and largest numbers of bytes.
 PIECES, LEAST_BYTES, MOST_BYTES = 8, 1 << 22, 1 << 26
-# A program sums over so many bytes of a piece at once, and over some rows for each class: what it makes of them, in double
-# precision, stays in the nearest caches. Fits of images took half to two thirds of the time that whole pieces took.
-BLOCK_BYTES, ROWS_PER_CLASS = 1 << 19, 4
+# Bytes of a block of a piece that is summed, or predicted: what a program makes of it stays in a cache. Rows for each class.
+BLOCK_BYTES, MAPPED_BYTES, ROWS_PER_CLASS, UNIT = 1 << 19, 1 << 20, 4, 16
 
 
 class NaiveBayes(ClassifierMixin, BaseEstimator):
@@ -193,12 +190,17 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
         ndarray, or jax.Array for a jax.Array, of shape (n_samples, n_classes)
         """
         check_is_fitted(self)
-        X = self._check_new(check_features(self, X))
+        plain = isinstance(X, np.ndarray) and X.dtype in FLOATS and self.sums_tell
+        X = validate_data(self, X, reset=False, ensure_all_finite=False) if plain else check_features(self, X)  # pyright: ignore
+        X = self._check_new(X)
         dtype = np.dtype(X.dtype) if X.dtype in (np.float32, np.float64) else np.dtype(np.float64)
         if isinstance(X, jax.Array):
             with jax.enable_x64(dtype == np.float64):
                 return _joint(self._fitted(dtype), X)
-        return self._joint(X, dtype)
+        joint = self._joint(X, dtype)
+        if plain and not np.isfinite(joint).all():
+            check_array(X, input_name="X", estimator=self)
+        return joint
 
     def predict_log_proba(self, X):
         """Logarithms of the probabilities of the classes.
@@ -260,15 +262,17 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
 
     def _joint(self, X: Any, dtype: np.dtype) -> np.ndarray:
         """Of rows on the host."""
-        n_samples, size = X.shape[0], _chunk(X, dtype, MAPPED_BYTES)
-        with jax.enable_x64(dtype == np.float64):
-            fitted = jax.device_put(self._fitted(dtype))
-            # one chunk is copied while another is computed
-            parts = [
-                _joint(fitted, repeated(X[first : first + size].astype(dtype, copy=False), size))
-                for first in range(0, n_samples, size)
-            ]
-            return np.concatenate([np.asarray(part) for part in parts])[:n_samples]
+        n_rows, size = _piece(X, dtype, MAPPED_BYTES, UNIT)
+        fitted, joint = self._fitted(dtype), np.empty((X.shape[0], len(self.classes_)), dtype)
+
+        def one(piece: tuple[Any, Any]) -> None:
+            place, rows = piece
+            rows = repeated(X[place].astype(dtype, copy=False), n_rows) if rows is None else rows
+            found = jax.device_get(_joint_by_blocks(fitted, rows))
+            joint[place] = found[: len(joint[place])]
+
+        in_threads(one, pieces(X, n_rows, size, dtype))
+        return joint
 
     def _check(self, X: Any) -> Any:
         """Rows that may not be any numbers, as a program takes them."""
@@ -339,8 +343,7 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
     def _sums_of_chunks(self, model: naive_bayes.Model, batch: Batch, codes: np.ndarray) -> Any:
         """Without a copy of all rows, which would take longer than their sums; a thread for each core sums pieces."""
         X, classes = batch.X, np.arange(len(self.classes_))
-        n_rows = _chunk(X, X.dtype, min(max(X.nbytes // PIECES, LEAST_BYTES), MOST_BYTES))
-        size = block_rows(n_rows, X.shape[1] * X.itemsize, BLOCK_BYTES, _unit(len(classes)))
+        n_rows, size = _piece(X, X.dtype, BLOCK_BYTES, _unit(len(classes)))
 
         def one(piece: tuple[Any, Any]) -> Any:
             place, rows = piece
@@ -373,17 +376,27 @@ def _statistics(rows: Any, rest: Any, axis_name: str | None = None) -> naive_bay
 
 def _unit(n_classes: int) -> int:
     """Numbers of rows of a block are multiples of this."""
-    return max(16, 1 << (ROWS_PER_CLASS * n_classes - 1).bit_length())
+    return max(UNIT, 1 << (ROWS_PER_CLASS * n_classes - 1).bit_length())
 
 
-def _chunk(X: Any, dtype: Any, most: int) -> int:
-    """Rows of a chunk: all, or a number that any X of the same width has."""
-    at_most = max(most // (X.shape[1] * np.dtype(dtype).itemsize), 1)
-    at_most = 1 << (at_most.bit_length() - 1)
-    return at_most if X.shape[0] > at_most else row_bucket(X.shape[0])
+def _piece(X: Any, dtype: Any, n_bytes: int, unit: int) -> tuple[int, int]:
+    """Rows of a piece of X: all, or a number that any X of the same width has; and of a block of these."""
+    row_bytes = X.shape[1] * np.dtype(dtype).itemsize
+    at_most = min(max(len(X) * row_bytes // PIECES, LEAST_BYTES), MOST_BYTES) // row_bytes
+    at_most = 1 << (max(at_most, 1).bit_length() - 1)
+    n_rows = at_most if len(X) > at_most else row_bucket(len(X))
+    return n_rows, block_rows(n_rows, row_bytes, n_bytes, unit)
 
 
 _sums = jax.jit(_statistics)
 _merge = jax.jit(naive_bayes.merge)
 _joint = jax.jit(naive_bayes.joint_log_proba)
+
+
+@jax.jit
+def _joint_by_blocks(fitted: naive_bayes.Fitted, X: Any) -> Any:
+    design = in_blocks(X, n_bytes=MAPPED_BYTES, unit=UNIT)
+    return design.over_blocks(fitted.joint) if isinstance(design, Blocks) else fitted.joint(design)
+
+
 fitted = jax.jit(naive_bayes.fitted)

@@ -13,6 +13,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
 
 from jaxlearn import shard_rows, stream
+from jaxlearn.estimators import naive_bayes as pieces_of
 from jaxlearn.estimators.labels import codes_of, labels_of
 from jaxlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 
@@ -318,3 +319,31 @@ def test_labels():
         codes_of(np.array([3, 9, 5]), np.array([3, 5]), "y")
     small = np.array([3, 250, 7], np.uint8)
     np.testing.assert_array_equal(codes_of(small, np.array([3, 7, 250]), "y"), [0, 2, 1])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    "model", [GaussianNB(), MultinomialNB(), ComplementNB(), BernoulliNB(binarize=2.0), CategoricalNB()]
+)
+def test_pieces_where_they_lie(model, order, data_dtype, monkeypatch):
+    """Rows that are summed and predicted by pieces, in the memory that they lie in or copied, are all there, once."""
+    rng = np.random.default_rng(0)
+    X = np.asarray(rng.poisson(3, (5003, 7)), data_dtype, order=order)
+    y, weight = rng.integers(3, size=len(X)), rng.random(len(X))
+    whole = clone(model).fit(X, y, sample_weight=weight)
+    monkeypatch.setattr(pieces_of, "LEAST_BYTES", 1 << 12)
+    monkeypatch.setattr(pieces_of, "MAPPED_BYTES", 1 << 10)
+    parts = clone(model).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(parts.class_count_, whole.class_count_, rtol=1e-12)
+    for name in ("theta_", "var_", "feature_count_"):
+        if hasattr(whole, name):
+            np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-10)
+    found = parts.predict_joint_log_proba(X)
+    assert found.dtype == data_dtype
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, whole.predict_joint_log_proba(X), rtol=1e-4 if data_dtype == "float32" else 1e-10)
+    X[4321, 2] = np.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        parts.predict(X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        clone(model).fit(X, y)
