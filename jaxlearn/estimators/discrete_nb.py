@@ -91,10 +91,10 @@ class DiscreteNB(NaiveBayes):
         self.class_count_, self.feature_count_ = self._seen.weight, self._seen.counts
 
     def _joint(self, X, dtype):
-        if not scipy.sparse.issparse(X):
-            return NaiveBayes._joint(self, X, dtype)
-        # in double precision: SciPy adds the words of a text one by one, which costs single precision digits
-        coef, intercept = (np.asarray(leaf) for leaf in self._fitted(np.dtype(np.float64)).linear())
+        # one product with few columns, for which BLAS is quicker than a program; of sparse rows in double precision: SciPy adds
+        # the words of a text one by one, which costs single precision digits
+        wide = np.dtype(np.float64) if scipy.sparse.issparse(X) else dtype
+        coef, intercept = (np.asarray(leaf, wide) for leaf in self._fitted(np.dtype(np.float64)).linear())
         return (X @ coef.T + intercept).astype(dtype, copy=False)
 
     def _fitted(self, dtype):
@@ -268,8 +268,11 @@ class BernoulliNB(DiscreteNB):
         return naive_bayes.FittedBernoulli(self.class_log_prior_.astype(dtype), there, absent, self._threshold())
 
     def _joint(self, X, dtype):
-        host = scipy.sparse.issparse(X) and self.binarize is not None
-        return super()._joint(binarize(X, threshold=self.binarize) if host else X, dtype)
+        if self.binarize is None:
+            return super()._joint(X, dtype)
+        if scipy.sparse.issparse(X):
+            return super()._joint(binarize(X, threshold=self.binarize), dtype)
+        return NaiveBayes._joint(self, X, dtype)
 
 
 @jax.jit
