@@ -77,13 +77,15 @@ def pieces(
         before = -X.ctypes.data % ALIGNMENT // X.itemsize
         whole = max((X.size - before - n_features) // (n_rows * n_features), 0)
         head = -(-before // n_features) if whole else 0
-    # first those that take longest
-    rest = np.concatenate([np.arange(head), np.arange(head + whole * n_rows, n_samples)])
-    for i in range(0, len(rest), n_rows):
-        some = rest[i : i + n_rows]
-        yield slice(some[0], some[-1] + 1) if some[-1] - some[0] < len(some) else some, None
-    line, start = X.reshape(-1) if whole else X, np.int32(head * n_features - before)
-    for first in range(head, head + whole * n_rows, n_rows):
+    tail = head + whole * n_rows
+    # first those that take longest, copied; rows before the first piece go with those after the last
+    if head:
+        rest = np.r_[0:head, tail:n_samples]
+        yield from ((rest[i : i + n_rows], None) for i in range(0, len(rest), n_rows))
+    else:
+        yield from ((slice(i, min(i + n_rows, n_samples)), None) for i in range(tail, n_samples, n_rows))
+    line, start = X.reshape(-1) if whole else X, head * n_features - before
+    for first in range(head, tail, n_rows):
         place = first * n_features - start
         part = jax.device_put(line[place : place + (n_rows + 1) * n_features], may_alias=True)
-        yield slice(first, first + n_rows), Flat(part, None, False, size, None, n_features, start)
+        yield slice(first, first + n_rows), Flat(part, None, False, size, None, n_features, np.int32(start))

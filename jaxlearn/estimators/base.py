@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -98,15 +98,17 @@ def compute(
         return jax.device_get(run_sharded(program, data.mesh, data.axis or "", rows, rest))
 
 
-def in_threads(task: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+def in_threads(task: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
     """What a task makes of each item, on the host; a thread for each core, since a loop of a program uses one."""
 
     def one(item: Any) -> Any:
         with jax.enable_x64(True):  # each thread has settings of its own
             return jax.device_get(task(item))
 
-    with jax.enable_x64(True), ThreadPoolExecutor(n_cores()) as pool:
-        return list(pool.map(one, items))
+    with ThreadPoolExecutor(n_cores()) as pool:
+        with jax.enable_x64(True):  # while items are made, and not while whoever asks uses what was found
+            found = pool.map(one, items)
+        yield from found
 
 
 @functools.cache

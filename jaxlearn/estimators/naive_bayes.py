@@ -271,7 +271,7 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
             found = jax.device_get(_joint_by_blocks(fitted, rows))
             joint[place] = found[: len(joint[place])]
 
-        in_threads(one, pieces(X, n_rows, size, dtype))
+        list(in_threads(one, pieces(X, n_rows, size, dtype)))
         return joint
 
     def _check(self, X: Any) -> Any:
@@ -353,9 +353,8 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
                 rows = repeated(X[place], n_rows)
             return _sums((rows, y, w), (model, classes))
 
-        parts = in_threads(one, pieces(X, n_rows, size))
         with jax.enable_x64(True):
-            seen = jax.device_get(functools.reduce(_merge, parts))
+            seen = jax.device_get(functools.reduce(_merge, in_threads(one, pieces(X, n_rows, size))))
         if self.sums_tell and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(seen)):
             check_array(X, input_name="X", estimator=self)
         return seen
@@ -388,9 +387,7 @@ def _piece(X: Any, dtype: Any, n_bytes: int, unit: int) -> tuple[int, int]:
     return n_rows, block_rows(n_rows, row_bytes, n_bytes, unit)
 
 
-_sums = jax.jit(_statistics)
-_merge = jax.jit(naive_bayes.merge)
-_joint = jax.jit(naive_bayes.joint_log_proba)
+_sums, _merge, _joint = (jax.jit(f) for f in (_statistics, naive_bayes.merge, naive_bayes.joint_log_proba))
 
 
 @jax.jit

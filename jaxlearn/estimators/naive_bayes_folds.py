@@ -60,9 +60,8 @@ def score_smoothing(estimator: Any, X: Any, y: Any, values: Any, *, sample_weigh
     with jax.enable_x64(True):
         model, rows = estimator._model_of(X), X[order] if csr is None else split_rows(csr, len(folds), n_rows=size)
     y_and_weight, smoothing = (codes, weight[order] * there), values
-    parts = in_threads(
-        lambda fold: _sums(model, *fold, n_classes=len(classes)), _each((rows, *y_and_weight), len(folds))
-    )
+    sums = lambda fold: _sums(model, *fold, n_classes=len(classes))  # noqa: E731
+    parts = list(in_threads(sums, _each((rows, *y_and_weight), len(folds))))
     with jax.enable_x64(True):
         total = functools.reduce(_merge, parts)
         others = [jax.device_get(_without(total, part)) for part in parts]
@@ -131,8 +130,7 @@ def _narrowed(csr: Any, others: list[naive_bayes.Counts]) -> tuple[Any, list[nai
 
 def _each(stacked: Any, n_folds: int) -> Iterator[Any]:
     """The rows of each fold."""
-    with jax.enable_x64(True):
-        yield from (jax.tree.map(lambda leaf: leaf[k], stacked) for k in range(n_folds))  # noqa: B023
+    return (jax.tree.map(lambda leaf: leaf[k], stacked) for k in range(n_folds))  # noqa: B023
 
 
 _sums = jax.jit(naive_bayes.statistics, static_argnames="n_classes")
