@@ -263,7 +263,8 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
     def _joint(self, X: Any, dtype: np.dtype) -> np.ndarray:
         """Of rows on the host."""
         n_rows, size = _piece(X, dtype, MAPPED_BYTES, UNIT)
-        fitted, joint = self._fitted(dtype), np.empty((X.shape[0], len(self.classes_)), dtype)
+        fitted = self._fitted(dtype)
+        joint = np.empty((X.shape[0], len(fitted.class_log_prior)), dtype)
 
         def one(piece: tuple[Any, Any]) -> None:
             place, rows = piece
