@@ -67,8 +67,9 @@ class Autoencoder(eqx.Module):
         return jax.vmap(self.decoder)(words.reshape(-1, CODES * WIDTH)) + means
 
 
-def reconstruct(network, book, X):
-    return network.decode(kmeans.quantize(book, network.encode(X)), X.mean(1, keepdims=True))
+def reconstruct(network, book, X, said=None):
+    said = network.encode(X) if said is None else said
+    return network.decode(kmeans.quantize(book, said), X.mean(1, keepdims=True))
 
 
 def loss(trained, book, X, kind):
@@ -76,7 +77,7 @@ def loss(trained, book, X, kind):
     book = eqx.tree_at(lambda b: b.centers, book, centers if kind == "by gradient" else book.centers)
     said = network.encode(X)
     words = book.centers[kmeans.predict(book, said)]
-    error = jnp.square(reconstruct(network, book, X) - X).mean()
+    error = jnp.square(reconstruct(network, book, X, said) - X).mean()
     total = error + COMMITMENT * jnp.square(said - jax.lax.stop_gradient(words)).mean()
     if kind == "by gradient":
         total = total + jnp.square(jax.lax.stop_gradient(said) - words).mean()

@@ -46,8 +46,7 @@ class Blocks(Dense):
     @property
     def _whole(self) -> Dense:
         """Without blocks: a copy, if there is an offset."""
-        X = self._rows(jnp.int32(0), self.shape[0])
-        return Dense(X if self.offset is None else X - self.offset[None], self.axis_name, self.near_zero)
+        return Dense(self._block(jnp.int32(0), self.shape[0]).X, self.axis_name, self.near_zero)
 
     def matvec(self, b):
         return self._whole.matvec(b)
@@ -97,25 +96,30 @@ class Blocks(Dense):
         """So many rows from the first on, as they are stored."""
         return lax.dynamic_slice_in_dim(self.X, first, n_rows)
 
-    def over_blocks(self, program: Callable[[Dense], Array]) -> Array:
-        """What a program makes of the rows of each block, one after the other; blocks divide the rows."""
+    def _block(self, first: Array, n_rows: int) -> Dense:
+        X = self._rows(first, n_rows)
+        return Dense(X if self.offset is None else X - self.offset[None])
 
-        def one(first: Array) -> Array:
-            X = self._rows(first, self.size)
-            return program(Dense(X if self.offset is None else X - self.offset[None]))
+    def over_blocks(self, program: Callable[[Dense], Any]) -> Any:
+        """What a program makes of each row, block by block: arrays (n, ...)."""
+        n_samples, size = self.shape[0], self.size
+        # the last block ends with the last row, and may tell some rows twice
+        first = jnp.minimum(jnp.arange(0, n_samples, size, dtype=jnp.int32), n_samples - size)
+        place = (first[:, None] + jnp.arange(size, dtype=jnp.int32)[None]).ravel()
 
-        first = jnp.arange(0, self.shape[0], self.size, dtype=jnp.int32)
-        parts = lax.map(one, first)
-        return parts.reshape(-1, *parts.shape[2:])
+        def joined(parts: Array) -> Array:
+            rows = parts.reshape(-1, *parts.shape[2:])
+            return jnp.zeros((n_samples, *rows.shape[1:]), rows.dtype).at[place].set(rows) if n_samples % size else rows
+
+        return jax.tree.map(joined, lax.map(lambda i: program(self._block(i, size)), first))
 
     def fold(self, lift, query, *rows, merge=None, whole=False):
         if whole or merge is not None:  # few pieces are merged rather than many
             return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
         def block(first: Array, n_rows: int) -> Any:
-            X = self._rows(first, n_rows)
             aligned = [lax.dynamic_slice_in_dim(a, first, n_rows) for a in filled(rows, self)]
-            return lift(query, Dense(X if self.offset is None else X - self.offset[None]), *aligned)
+            return lift(query, self._block(first, n_rows), *aligned)
 
         n_blocks, left = divmod(self.shape[0], self.size)
         shapes = jax.eval_shape(lambda: block(jnp.int32(0), self.size))

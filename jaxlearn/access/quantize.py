@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+
+from .memory import n_cores
 
 __all__ = ["LARGEST", "Quantizer", "TooLarge", "column_scale"]
 
@@ -96,7 +97,7 @@ class Quantizer:
 def _by_chunks(work: Callable[[slice], Any], rows: np.ndarray) -> list[Any]:
     """By all cores: to narrow a number takes longer than to read it."""
     step = max(1, CHUNK_BYTES // (4 * rows.shape[1]))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         return list(pool.map(work, (slice(first, first + step) for first in range(0, len(rows), step))))
 
 

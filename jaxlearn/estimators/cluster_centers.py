@@ -23,8 +23,8 @@ from .base import compute
 from .batches import taken
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
 from .inputs import Data, check_sample_weight
-from .kmeans_programs import Task, assigned, distances, draw, label_blocks, label_rows, measure_rows
-from .rows import near, place_rows, read_rows
+from .kmeans_programs import assigned, distances, draw, label_blocks, label_rows, measure_rows
+from .rows import Task, near, place_rows, read_rows
 
 __all__ = ["ClusterCenters", "Placed", "as_features", "as_stored", "dtype_of", "labelled", "some_rows"]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxlearn.access.blocks import Blocks, in_blocks
 from jaxlearn.access.dense import Dense, as_design
@@ -19,7 +18,6 @@ from jaxlearn.models.kmeans import FittedKMeans
 from jaxlearn.solvers.lloyd import nearest, scores
 
 __all__ = [
-    "Task",
     "assigned",
     "distances",
     "draw",
@@ -32,17 +30,6 @@ __all__ = [
 
 # Scores of rows and centers that are held at once: in a cache, or in the memory of an accelerator, which waits for each launch.
 SCORE_BYTES, LARGE_SCORE_BYTES = 1 << 22, 1 << 28
-
-
-class Task(eqx.Module):
-    """A model, and whether rows were shifted to be near zero, so that a program need not shift them again."""
-
-    model: kmeans.KMeans
-    near_zero: bool = eqx.field(static=True)
-
-    def design(self, X: Any, axis_name: str | None = None) -> Design:
-        """`X` as what a program reads."""
-        return Dense(X, axis_name, self.near_zero) if isinstance(X, jax.Array) else as_design(X, axis_name)
 
 
 def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedKMeans:
@@ -109,16 +96,5 @@ def label_rows(rows: Any, rest: Any) -> tuple[Array, Array]:
 def label_blocks(rows: Any, rest: Any) -> tuple[Array, Array]:
     """`assigned` of dense rows of one device, some at a time."""
     (X, *_), (centers,) = rows, rest
-    n_samples, n_features = X.shape
-    size = _rows_at_once(max(len(centers), n_features), X.dtype)
-    n_blocks = -(-n_samples // size)
-    size = -(-n_samples // n_blocks)
-
-    def block(first: Array) -> tuple[Array, Array]:
-        return assigned(centers, as_design(lax.dynamic_slice_in_dim(X, first, size)))
-
-    # the last block begins where it ends with the last row, and tells some rows twice
-    first = jnp.minimum(jnp.arange(n_blocks, dtype=jnp.int32) * size, n_samples - size)
-    place = (first[:, None] + jnp.arange(size, dtype=jnp.int32)[None]).ravel()
-    parts = lax.map(block, first)
-    return jax.tree.map(lambda part: jnp.zeros(n_samples, part.dtype).at[place].set(part.ravel()), parts)
+    size = min(_rows_at_once(max(len(centers), X.shape[1]), X.dtype), len(X))
+    return Blocks(X, size=size).over_blocks(lambda rows: assigned(centers, rows))

@@ -335,13 +335,13 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
         """In double precision."""
         X, weight, classes = batch.X, batch.sample_weight, np.arange(len(self.classes_))
         if isinstance(X, np.ndarray):
-            return self._sums_of_chunks(model, batch, codes)
+            return self._sums_of_pieces(model, batch, codes)
         if isinstance(X, Streamed):
             with jax.enable_x64(True):
                 return jax.device_get(naive_bayes.statistics(model, X, codes, weight, n_classes=len(classes)))
         return compute(_statistics, place(X, codes, weight), model, classes, double=True)
 
-    def _sums_of_chunks(self, model: naive_bayes.Model, batch: Batch, codes: np.ndarray) -> Any:
+    def _sums_of_pieces(self, model: naive_bayes.Model, batch: Batch, codes: np.ndarray) -> Any:
         """Without a copy of all rows, which would take longer than their sums; a thread for each core sums pieces."""
         X, classes = batch.X, np.arange(len(self.classes_))
         n_rows, size = _piece(X, X.dtype, BLOCK_BYTES, _unit(len(classes)))
@@ -352,7 +352,7 @@ class NaiveBayes(ClassifierMixin, BaseEstimator):
             if rows is None:
                 y, w = (np.pad(part, (0, n_rows - len(y))) for part in (y, w))
                 rows = repeated(X[place], n_rows)
-            return _sums((rows, y, w), (model, classes))
+            return _summed((rows, y, w), (model, classes))
 
         with jax.enable_x64(True):
             seen = jax.device_get(functools.reduce(_merge, in_threads(one, pieces(X, n_rows, size))))
@@ -388,7 +388,7 @@ def _piece(X: Any, dtype: Any, n_bytes: int, unit: int) -> tuple[int, int]:
     return n_rows, block_rows(n_rows, row_bytes, n_bytes, unit)
 
 
-_sums, _merge, _joint = (jax.jit(f) for f in (_statistics, naive_bayes.merge, naive_bayes.joint_log_proba))
+_summed, _merge, _joint = (jax.jit(f) for f in (_statistics, naive_bayes.merge, naive_bayes.joint_log_proba))
 
 
 @jax.jit

@@ -7,14 +7,12 @@ from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 import scipy.sparse
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from jaxlearn.access.dense import Dense
 from jaxlearn.access.streamed import Streamed
 from jaxlearn.models import pca
 from jaxlearn.models._pca_routes import BLOCK_SIZE
@@ -25,22 +23,15 @@ from .components import NORMALIZER, GaussianComponents, warn_of_qr
 from .constraints import NON_NEGATIVE, ONE_OF
 from .inputs import check_sample_weight
 from .pca_choice import choose_solver, count_components, infer_dimension
-from .rows import near, place_rows, read_rows
+from .rows import Task, near, place_rows, read_rows
 
-__all__ = ["PCA", "Task", "fit_components"]
+__all__ = ["PCA", "fit_components"]
 
 # What a solver's tolerance is where none is given: largest error of an eigenvalue, in units of the first left out.
 TOL = 1e-3
 # Components that a share of the variance is first looked for among.
 FIRST_RANK = 128
 TRUNCATED = ("arpack", "krylov", "randomized", "onepass")
-
-
-class Task(eqx.Module):
-    """A configuration, and what is known of the rows."""
-
-    model: pca.PCA
-    near_zero: bool = eqx.field(static=True)
 
 
 class PCA(GaussianComponents):
@@ -379,6 +370,4 @@ def fit_components(
 
 def _fit(rows: Any, rest: Any, axis_name: str | None = None) -> pca.FittedPCA:
     (X, weight), (task, start) = rows, rest
-    dense = isinstance(X, jax.Array)
-    design = Dense(X, axis_name, task.near_zero) if dense else dataclasses.replace(X, axis_name=axis_name)
-    return pca.fit(task.model, design, weight, key=jax.random.key(start))
+    return pca.fit(task.model, task.design(X, axis_name), weight, key=jax.random.key(start))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import validate_data
 
 from jaxlearn.access.buckets import row_bucket
+from jaxlearn.access.dense import Dense
+from jaxlearn.access.design import Design
 from jaxlearn.access.host import from_scipy
 from jaxlearn.access.memory import aligned, fill
 from jaxlearn.access.mesh import row_mesh, with_rows_over
@@ -17,11 +21,23 @@ from jaxlearn.access.streamed import BLOCK_BYTES, Streamed, stream
 
 from .inputs import FLOATS, Data, _device_array, check_sample_weight, refuse_traced
 
-__all__ = ["mapped", "near", "place_rows", "read_rows"]
+__all__ = ["Task", "mapped", "near", "place_rows", "read_rows"]
 
 SPARSE = ("csr", "csc")
 # Rows that a shift is estimated from.
 SAMPLE = 1024
+
+
+class Task(eqx.Module):
+    """What to fit, and whether rows were shifted to be near zero: a program need not shift them again."""
+
+    model: Any
+    near_zero: bool = eqx.field(static=True)
+
+    def design(self, X: Any, axis_name: str | None = None) -> Design:
+        """Rows, as a program was given them, as what it reads."""
+        dense = isinstance(X, jax.Array)
+        return Dense(X, axis_name, self.near_zero) if dense else dataclasses.replace(X, axis_name=axis_name)
 
 
 def read_rows(estimator: Any, X: Any, *, sparse: bool = True, reset: bool = True) -> Any:

@@ -317,8 +317,9 @@ def _moments(location: Array, X: Design, y: Array, w: Array) -> tuple[Array, Arr
 
 def _events(classes: Array, X: Design, y: Array, w: Array) -> tuple[Array, Array, Array]:
     weight, counts = class_sums(X, classes, y, w)
+    below = X.entries < 0 if X.is_sparse else (X.entries < 0) & (w > 0)[:, None]
     # by columns: on a CPU a sum of all numbers takes as long again as the sums of the classes
-    negative = -jnp.sum((X.entries < 0).any(0))
+    negative = -jnp.sum(below.any(0))
     return weight, counts, negative.astype(weight.dtype)
 
 

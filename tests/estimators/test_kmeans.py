@@ -301,7 +301,12 @@ def test_pieces_of_an_accelerator(n, monkeypatch, x64):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(kmeans_programs, "LARGE_SCORE_BYTES", 6 * 8 * 300)
     jax.clear_caches()
+    sizes, blocks = [], kmeans_programs.Blocks
+    monkeypatch.setattr(
+        kmeans_programs, "Blocks", lambda *args, **kw: sizes.append(blocks(*args, **kw).size) or blocks(*args, **kw)
+    )
     pieces = KMeans(6, init=X[:6], n_init=1).fit(jax.numpy.asarray(X))
+    assert set(sizes) == {300}
     np.testing.assert_allclose(pieces.cluster_centers_, whole.cluster_centers_, rtol=1e-12)
     np.testing.assert_array_equal(pieces.labels_, whole.labels_)
 
