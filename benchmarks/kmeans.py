@@ -40,8 +40,9 @@ def fits(kind, n_clusters, start, max_iter):
 
     import jaxlearn.cluster
 
-    package = sklearn.cluster if kind == "scikit-learn" else jaxlearn.cluster
-    return package.KMeans(n_clusters, init=start, n_init=1, max_iter=max_iter, tol=0)
+    who, algorithm = kind.split()
+    package = sklearn.cluster if who == "scikit-learn" else jaxlearn.cluster
+    return package.KMeans(n_clusters, init=start, n_init=1, max_iter=max_iter, tol=0, algorithm=algorithm)
 
 
 def best_time(run, repeats):
@@ -57,7 +58,7 @@ def best_time(run, repeats):
 def by_iterations(source, X, n_clusters, repeats):
     start = X[:n_clusters].copy()
     rows = []
-    for kind in ("scikit-learn", "jaxlearn"):
+    for kind in ("scikit-learn lloyd", "scikit-learn elkan", "jaxlearn auto", "jaxlearn lloyd"):
         times = []
         for passes in (SHORT, LONG):
             first, warm, model = best_time(lambda n=passes, k=kind: fits(k, n_clusters, start, n).fit(X), repeats)
@@ -87,18 +88,14 @@ def by_iterations(source, X, n_clusters, repeats):
                 None,
             ]
         )
-    theirs, ours = rows[0][-1], rows[1][-1]
-    agree = float(np.mean(theirs.labels_ == ours.labels_))
-    excess = inertia(X, ours.cluster_centers_) / inertia(X, theirs.cluster_centers_) - 1
-    return [
-        [
-            *row[:-1],
-            rows[0][6] / row[6],
-            agree if row[3] == "jaxlearn" else None,
-            excess if row[3] == "jaxlearn" else None,
-        ]
-        for row in rows
-    ]
+    theirs, exact = rows[0][-1], inertia(X, rows[0][-1].cluster_centers_)
+
+    def beside(model):
+        if model is None or model is theirs:
+            return None, None
+        return float(np.mean(theirs.labels_ == model.labels_)), inertia(X, model.cluster_centers_) / exact - 1
+
+    return [[*row[:-1], rows[0][6] / row[6], *beside(row[-1])] for row in rows]
 
 
 def by_starts(source, X, n_clusters, repeats):

@@ -73,7 +73,7 @@ class Blocks(Dense):
         return self.some(index).X
 
     def row_squares(self):
-        return self._whole.row_squares()
+        return self.over_blocks(lambda rows: rows.row_squares())
 
     def grouped(self, labels, d, n_groups):
         return self._whole.grouped(labels, d, n_groups)

@@ -1,4 +1,4 @@
-"""k-means by Lloyd's iterations."""
+"""k-means by Lloyd's iterations, with bounds or without."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy.sparse
 from sklearn.utils import check_random_state
 
 from jaxlearn.access.streamed import Streamed
@@ -17,7 +18,7 @@ from jaxlearn.solvers.solution import CONVERGED
 from .base import compute, number, warn_unless_converged
 from .cluster_centers import ClusterCenters, Placed, as_features, as_stored, dtype_of, labelled, some_rows
 from .constraints import ONE_OF
-from .inputs import check_sample_weight
+from .inputs import Data, check_sample_weight
 from .kmeans_programs import fit
 from .rows import read_rows
 
@@ -25,6 +26,8 @@ __all__ = ["KMeans"]
 
 # Of a stream, a start is drawn from so many rows for each cluster, and from so many in any case.
 SAMPLED, SAMPLED_AT_LEAST = 64, 8192
+# From so many on, comparing fewer rows saves more than gathering them takes.
+BOUNDED_CLUSTERS, BOUNDED_FEATURES = 32, 128
 
 
 class KMeans(ClusterCenters):
@@ -53,8 +56,10 @@ class KMeans(ClusterCenters):
         Seeds the starts.
     copy_x : bool, default=True
         Without meaning: X is never written to.
-    algorithm : {"lloyd", "elkan"}, default="lloyd"
-        Both run Lloyd's iterations; those of Elkan differ in what they need not compute, and not in what they find.
+    algorithm : {"auto", "lloyd", "elkan"}, default="auto"
+        Both find the same. ``elkan`` compares only those rows with all centers whose label may change, and remembers a number
+        for each row and cluster; it takes dense rows in the memory of one device: of others `lloyd` is run. ``auto`` is
+        ``elkan`` on a CPU where there are at least 32 clusters and 128 features, and no more clusters than features.
 
     Attributes
     ----------
@@ -65,6 +70,8 @@ class KMeans(ClusterCenters):
         Weighted sum of the squared distances to the nearest center.
     n_iter_ : int
         Passes of the run that was kept.
+    algorithm_ : str
+        The one that was run.
     certificate_ : float
         Its last ``Σ_j ‖Δc_j‖²``.
     converged_ : bool
@@ -96,7 +103,7 @@ class KMeans(ClusterCenters):
     _parameter_constraints: dict = {
         **ClusterCenters._parameter_constraints,
         "copy_x": ["boolean"],
-        "algorithm": [ONE_OF("lloyd", "elkan")],
+        "algorithm": [ONE_OF("auto", "lloyd", "elkan")],
     }
 
     def __init__(
@@ -110,7 +117,7 @@ class KMeans(ClusterCenters):
         verbose=0,
         random_state=None,
         copy_x=True,
-        algorithm="lloyd",
+        algorithm="auto",
     ):
         self.n_clusters = n_clusters
         self.init = init
@@ -157,17 +164,26 @@ class KMeans(ClusterCenters):
         return self
 
     def _model(self, dtype: Any) -> kmeans.KMeans:
-        return kmeans.KMeans(self.n_clusters, number(self.tol, dtype), np.int32(self.max_iter))
+        tol, max_steps = number(self.tol, dtype), np.int32(self.max_iter)
+        return kmeans.KMeans(self.n_clusters, tol, max_steps, algorithm=self.algorithm_)
+
+    def _chosen(self, X: Any, data: Data) -> str:
+        k, p = self.n_clusters, X.shape[1]
+        served = data.mesh is None and not scipy.sparse.issparse(X) and k > 1
+        many = jax.default_backend() == "cpu" and BOUNDED_CLUSTERS <= k <= p and p >= BOUNDED_FEATURES
+        return "elkan" if served and (self.algorithm == "elkan" or (self.algorithm == "auto" and many)) else "lloyd"
 
     def _in_memory(self, X: Any, sample_weight: Any, n_starts: int, rng: Any) -> tuple[Any, np.ndarray, Any]:
         self._check_n_samples(X.shape[0])
         placed = Placed.of(X, sample_weight)
         starts = placed.seen(self._starts(X, placed, n_starts, rng))
+        self.algorithm_ = self._chosen(X, placed.data)
         found = compute(fit, placed.data, placed.task(self._model(placed.data.dtype)), starts)
         centers = np.array(found.centers + placed.location)
         return found, centers, placed.labelled(centers)
 
     def _streamed(self, X: Streamed, sample_weight: Any, n_starts: int, rng: Any) -> tuple[Any, np.ndarray, Any]:
+        self.algorithm_ = "lloyd"
         n_samples = X.count()
         self._check_n_samples(n_samples)
         weight = check_sample_weight(sample_weight, n_samples, dtype_of(X))

@@ -36,7 +36,7 @@ def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedKMeans:
     """From given centers, on rows that lie on one device."""
     (X, _, weight), (task, init) = rows, rest
     design = in_blocks(task.design(X, axis_name), axis_name)
-    if type(design) is Dense:
+    if type(design) is Dense and task.model.algorithm == "lloyd":
         n_starts = kmeans.at_once(design, *init.shape[:2])
         size = _rows_at_once(n_starts * task.model.n_clusters, X.dtype)
         design = design if size >= len(X) else Blocks(X, axis_name, task.near_zero, size)

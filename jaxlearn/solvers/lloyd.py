@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from .protocols import Solver
 from .solution import MAX_STEPS
 
-__all__ = ["Lloyd", "at_fixed_labels", "nearest", "scores"]
+__all__ = ["Lloyd", "Sums", "at_fixed_labels", "farthest_if_empty", "means", "nearest", "scores", "shift"]
 
 HIGHEST = lax.Precision.HIGHEST
 # Most clusters without rows that are given a row in one step.
@@ -32,7 +32,9 @@ class _State(eqx.Module):
     n_begun: Array
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
+    """Of the rows of each cluster, and of all scores, from r starts."""
+
     rows: Array  # (r, k, p)
     weight: Array  # (r, k)
     score: Array  # (r,)
@@ -99,33 +101,16 @@ class Lloyd(Solver):
         fold = partial(problem.design.fold, _assign, centers, problem.sample_weight)
         sums = fold()
         any_empty = ((sums.weight <= 0) & going[:, None]).any()
-        farthest = lambda: problem.design.fold(_farthest, centers, problem.sample_weight, merge=_merge)  # noqa: E731
-        n_starts, n_clusters, n_features = centers.shape
-        shape = n_starts, min(n_clusters, MOST_RELOCATED)
-        none = _Far(
-            jnp.zeros(shape, centers.dtype),
-            jnp.zeros((*shape, n_features), centers.dtype),
-            jnp.zeros(shape, centers.dtype),
-            jnp.zeros(shape, jnp.int32),
-        )
-        if problem.design.on_host:
-            return sums, farthest() if any_empty else none
-        return sums, lax.cond(any_empty, farthest, lambda: none)
+        return sums, farthest_if_empty(problem, centers, any_empty)
 
     def tell(self, objective, state, answer):
         sums, far = answer
         i, going = state.at_work, self._going(state)[state.at_work]
         before = state.centers[i]
-        rows, weight = jax.vmap(_relocated)(sums.rows, sums.weight, far)
-        means = rows / jnp.where(weight > 0, weight, 1)[..., None]
-        # what stays without rows lies where the largest cluster is
-        largest = jnp.take_along_axis(means, jnp.argmax(weight, axis=1)[:, None, None], axis=1)
-        means = jnp.where((weight > 0)[..., None], means, largest)
-        # a compiler may subtract from means that it has not rounded yet: what has not moved would have moved by an ulp for ever
-        shift = jnp.where(means == before, 0, means - before)
-        moved = jnp.square(shift).sum((1, 2))
+        made = means(before, sums, far)
+        moved = jnp.square(shift(before, made)).sum((1, 2))
         state = _State(
-            state.centers.at[i].set(jnp.where(going[:, None, None], means, before)),
+            state.centers.at[i].set(jnp.where(going[:, None, None], made, before)),
             state.moved.at[i].set(jnp.where(going, moved, state.moved[i])),
             state.inertia.at[i].set(jnp.where(going, sums.score, state.inertia[i])),
             state.n_steps.at[i].add(going),
@@ -146,6 +131,36 @@ class Lloyd(Solver):
 
     def residual(self, state):
         return state.moved.max()
+
+
+def farthest_if_empty(problem: Any, centers: Array, any_empty: Array) -> _Far:
+    """Rows to give to clusters that have none, of centers (r, k, p)."""
+    farthest = lambda: problem.design.fold(_farthest, centers, problem.sample_weight, merge=_merge)  # noqa: E731
+    n_starts, n_clusters, n_features = centers.shape
+    shape = n_starts, min(n_clusters, MOST_RELOCATED)
+    none = _Far(
+        jnp.zeros(shape, centers.dtype),
+        jnp.zeros((*shape, n_features), centers.dtype),
+        jnp.zeros(shape, centers.dtype),
+        jnp.zeros(shape, jnp.int32),
+    )
+    if problem.design.on_host:
+        return farthest() if any_empty else none
+    return lax.cond(any_empty, farthest, lambda: none)
+
+
+def means(before: Array, sums: Sums, far: _Far) -> Array:
+    """Centers of the sums of r starts; those without rows where a farthest row is."""
+    rows, weight = jax.vmap(_relocated)(sums.rows, sums.weight, far)
+    means = rows / jnp.where(weight > 0, weight, 1)[..., None]
+    # what stays without rows lies where the largest cluster is
+    largest = jnp.take_along_axis(means, jnp.argmax(weight, axis=1)[:, None, None], axis=1)
+    return jnp.where((weight > 0)[..., None], means, largest)
+
+
+def shift(before: Array, made: Array) -> Array:
+    """How far centers have moved: a compiler may subtract from means that it has not rounded yet, by an ulp for ever."""
+    return jnp.where(made == before, 0, made - before)
 
 
 def nearest(scores: Array) -> tuple[Array, Array]:
@@ -196,12 +211,12 @@ def _labels(centers: Array, X: Any) -> tuple[Array, Array]:
     return jax.vmap(nearest)(half) if n_starts > 1 else jax.tree.map(lambda a: a[None], nearest(half[0]))
 
 
-def _assign(centers: Array, X: Any, w: Array) -> _Sums:
+def _assign(centers: Array, X: Any, w: Array) -> Sums:
     least, labels = _labels(centers, X)
     n_clusters = centers.shape[1]
     cpu, default = _grouped(n_clusters), _weighted(n_clusters)
     rows, weight = lax.map(lambda row: lax.platform_dependent(X, row, w, cpu=cpu, default=default), labels)
-    return _Sums(rows, weight, jnp.matmul(least, w, precision=HIGHEST))
+    return Sums(rows, weight, jnp.matmul(least, w, precision=HIGHEST))
 
 
 def _weighted(n_clusters: int) -> Any:

@@ -43,6 +43,19 @@ def test_same_start_same_centers(data_dtype, sparse, k):
     same(KMeans(k, init=start).fit(X), peer.KMeans(k, init=start, n_init=1).fit(X), X, data_dtype)
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "lloyd", "elkan"])
+def test_algorithms(algorithm, data_dtype):
+    """Many clusters and features, where the choice is bounds."""
+    X = blobs(1500, 130, 30, spread=0.3)[0].astype(data_dtype)
+    ours = KMeans(32, init=X[:32], tol=0, algorithm=algorithm).fit(X)
+    same(ours, peer.KMeans(32, init=X[:32], n_init=1, tol=0).fit(X), X, data_dtype)
+    assert ours.algorithm_ == ("lloyd" if algorithm == "lloyd" else "elkan")
+    assert KMeans(2, init=X[:2], algorithm=algorithm).fit(scipy.sparse.csr_matrix(X)).algorithm_ == "lloyd"
+    few = KMeans(2, n_init=3, algorithm=algorithm, random_state=0).fit(X[:, :9])
+    assert few.algorithm_ == ("elkan" if algorithm == "elkan" else "lloyd")
+    np.testing.assert_allclose(few.inertia_, KMeans(2, n_init=3, random_state=0).fit(X[:, :9]).inertia_, rtol=1e-5)
+
+
 def test_weights(data_dtype):
     X, _ = blobs()
     X = X.astype(data_dtype)

@@ -11,7 +11,11 @@ from jaxlearn.access.blocks import UNIT
 from jaxlearn.access.host import from_scipy
 from jaxlearn.models import kmeans, minibatch_kmeans
 from jaxlearn.models.kmeans import KMeans
+from jaxlearn.solvers.elkan import Elkan
 from jaxlearn.solvers.lloyd import Lloyd, _least, nearest
+from jaxlearn.solvers.protocols import Problem
+from jaxlearn.solvers.solution import NONFINITE, Budget
+from jaxlearn.solvers.solve import solve
 
 
 def blobs(n=240, p=3, k=4, seed=0):
@@ -121,6 +125,84 @@ def test_shards(kind, x64):
         mapped = jax.shard_map(fit, mesh=mesh, in_specs=(P("rows"), P("rows")), out_specs=P(), check_vma=False)
         found = jax.jit(mapped)(X, w)
     np.testing.assert_allclose(found, expected.centers, rtol=1e-9)
+
+
+@pytest.mark.parametrize("design", [jnp.asarray, in_blocks])
+@pytest.mark.parametrize("weights", [None, "some are zero"])
+def test_bounds_change_nothing(design, weights, x64):
+    """The centers, passes and inertia of Lloyd's iterations, of several starts; of so many rows some pieces are full."""
+    X = jnp.asarray(np.random.default_rng(0).standard_normal((3 * UNIT, 60)) + 3)
+    w = None if weights is None else jnp.asarray(np.random.default_rng(1).integers(0, 3, len(X)) / 2.0)
+    starts = jnp.stack([X[:7], X[50:57], X[100:107]])
+    lloyd, elkan = (
+        jax.jit(kmeans.fit)(KMeans(7, tol=0.0, algorithm=name), design(X), w, init=starts)
+        for name in ("lloyd", "elkan")
+    )
+    np.testing.assert_allclose(elkan.centers, lloyd.centers, rtol=1e-9)
+    np.testing.assert_allclose(elkan.inertia, lloyd.inertia, rtol=1e-9)
+    assert (elkan.n_steps, elkan.status, elkan.residual) == (lloyd.n_steps, 0, 0)
+
+
+def test_bounds_of_ties(x64):
+    """Many equal rows, and centers that no row is near: clusters are moved as Lloyd's are."""
+    X = jnp.asarray(np.random.default_rng(0).integers(0, 3, (400, 3)).astype(float))
+    start = jnp.concatenate([X[:9], 100 + jnp.arange(12.0).reshape(4, 3)])
+    lloyd, elkan = (kmeans.fit(KMeans(13, tol=0.0, algorithm=name), X, init=start) for name in ("lloyd", "elkan"))
+    np.testing.assert_allclose(elkan.centers, lloyd.centers, atol=1e-12)
+    assert elkan.n_steps == lloyd.n_steps
+
+
+@pytest.mark.parametrize("seed", [2151, 4330, 5899, 12580])
+def test_bounds_of_clusters_that_lose_their_rows(seed, x64):
+    """Sums that all rows have left are nothing, not what rounding leaves: here a cluster is empty after some passes."""
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(6, 14)), int(rng.integers(3, 6))
+    X = rng.integers(0, 12, (n, 2)).astype(float)
+    start = jnp.asarray(X[rng.choice(n, k, replace=False)])
+    weights = jnp.full(n, 0.1)
+    lloyd, elkan = (
+        [kmeans.fit(KMeans(k, 0.0, m, algorithm=name), jnp.asarray(X), weights, init=start) for m in range(1, 6)]
+        for name in ("lloyd", "elkan")
+    )
+    for theirs, ours in zip(lloyd, elkan, strict=True):
+        np.testing.assert_allclose(ours.centers, theirs.centers, atol=1e-12)
+    assert elkan[-1].status == 0
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 6, 15])
+def test_bounds_hold(n_steps, dtype):
+    """Every distance lies within what is known of it, in single precision as well; labels are the nearest centers."""
+    X = jnp.asarray(np.random.default_rng(0).standard_normal((900, 20)).astype(dtype))
+    problem = Problem(None, Dense(X), None, jnp.full(900, 1 / 900, X.dtype))
+    state = solve(problem, Elkan(), X[:12], budget=Budget(tol=0.0, max_steps=n_steps)).state
+    labels, upper, lower = (np.asarray(a, np.float64) for a in state.bounds)
+    labels, travel = labels.astype(int), np.asarray(state.travel, np.float64)
+    exact, centers = np.asarray(X, np.float64), np.asarray(state.centers, np.float64)
+    distances = np.linalg.norm(exact[:, None] - centers[None], axis=2)
+    own = labels[:, None] == np.arange(12)
+    assert (distances[own] <= upper + travel[labels]).all()
+    assert (distances >= np.where(own, 0, lower - travel))[~own].all()
+    assert np.isinf(lower[own]).all()
+    step = kmeans.fit(KMeans(12, max_steps=n_steps, tol=0.0), X, init=X[:12])
+    np.testing.assert_allclose(state.centers, step.centers, atol=1e-4 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(state.clusters.sums, (own.T @ exact) / 900, atol=1e-5 if dtype == np.float32 else 1e-12)
+    if n_steps > 6:  # most bounds are as old as a pass or more
+        assert np.mean(lower[~own].reshape(900, -1) == (distances + travel)[~own].reshape(900, -1)) < 0.5
+
+
+def test_bounds_have_the_same_derivative_and_are_refused(x64):
+    X, start = blobs()
+    value = lambda X, name: kmeans.fit(KMeans(4, algorithm=name), X, init=jnp.asarray(start)).centers[0, 0]  # noqa: E731
+    by_lloyd, by_elkan = (jax.grad(value)(jnp.asarray(X), name) for name in ("lloyd", "elkan"))
+    np.testing.assert_allclose(by_elkan, by_lloyd, rtol=1e-9)
+    assert np.abs(by_lloyd).max() > 0
+    assert (
+        kmeans.fit(KMeans(4, algorithm="elkan"), jnp.asarray(X).at[3, 1].set(jnp.nan), init=X[:4]).status == NONFINITE
+    )
+    with pytest.raises(ValueError, match="dense rows of one device"):
+        kmeans.fit(KMeans(4, algorithm="elkan"), from_scipy(scipy.sparse.csr_matrix(X)), init=start)
+    with pytest.raises(ValueError, match="expected 'lloyd' or 'elkan'"):
+        KMeans(4, algorithm="hamerly")
 
 
 def test_mistakes_of_shape():
