@@ -1,5 +1,6 @@
 """Linear models, under the names of scikit-learn."""
 
+from .estimators.generalized_linear import GammaRegressor, PoissonRegressor, TweedieRegressor
 from .estimators.lasso import ElasticNet, Lasso
 from .estimators.lasso_cv import ElasticNetCV, LassoCV
 from .estimators.lasso_path import enet_path, lasso_path
@@ -17,6 +18,7 @@ from .estimators.sgd_regressor import SGDRegressor
 __all__ = [
     "ElasticNet",
     "ElasticNetCV",
+    "GammaRegressor",
     "Lasso",
     "LassoCV",
     "LinearRegression",
@@ -26,12 +28,14 @@ __all__ = [
     "PassiveAggressiveClassifier",
     "PassiveAggressiveRegressor",
     "Perceptron",
+    "PoissonRegressor",
     "Ridge",
     "RidgeCV",
     "RidgeClassifier",
     "SGDClassifier",
     "SGDOneClassSVM",
     "SGDRegressor",
+    "TweedieRegressor",
     "enet_path",
     "lasso_path",
 ]

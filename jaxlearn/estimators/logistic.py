@@ -6,7 +6,6 @@ import warnings
 from numbers import Integral, Real
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import compute_class_weight
@@ -15,35 +14,17 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2, Logistic, Multinomial, NoPenalty
-from jaxlearn.solvers.solution import MAX_STEPS
-from jaxlearn.solvers.variance_reduced import METHODS
 
 from .base import ProbabilisticClassifier, compute, number, seed
 from .constraints import NON_NEGATIVE, ONE_OF, POSITIVE, SHARE
 from .inputs import Data, place, read
-from .programs import logistic
+from .programs import separates
+from .smooth import SOLVERS, minimise
 
 __all__ = ["LogisticRegression"]
 
-SOLVERS: dict[str, str] = dict.fromkeys(("lbfgs", "liblinear", "newton-cg", "sag", "saga"), "lbfgs")
-SOLVERS |= {"newton-cholesky": "newton"} | {f"sketchy-{method}": method for method in METHODS}
-
-# Newton's method from where L-BFGS has got to: about so many steps, each of which takes as long as p / 15 passes
-# (28 to 784 features on two cores: p / 8 to p / 31).
-NEWTON_STEPS, PASSES_FOR_A_FEATURE = 6, 1 / 15
-# Most coefficients whose Hessian auto would form, and flops of passes that cost less than to compile a second program.
-MOST_COEFFICIENTS, CHEAP = 1024, 4e9
-
-
-def patience(data: Data) -> int:
-    """Passes after which ``auto`` leaves L-BFGS for Newton's method.
-
-    As many as Newton's method is estimated to cost, so that in hindsight about twice the best of the two was paid at most.
-    """
-    if data.y.ndim > 1 or data.n_features > MOST_COEFFICIENTS:
-        return np.iinfo(np.int32).max
-    passes = NEWTON_STEPS * (1 + PASSES_FOR_A_FEATURE * data.n_features)
-    return int(max(passes, CHEAP / (4 * data.n_samples * data.n_features)))
+# Other names of L-BFGS, which finds what the solvers do that scikit-learn has under them.
+ALIASES = ("liblinear", "newton-cg", "sag", "saga")
 
 
 class LogisticRegression(ProbabilisticClassifier):
@@ -130,7 +111,7 @@ class LogisticRegression(ProbabilisticClassifier):
         "intercept_scaling": [POSITIVE],
         "class_weight": [dict, ONE_OF("balanced"), None],
         "random_state": ["random_state"],
-        "solver": [ONE_OF("auto", *SOLVERS)],
+        "solver": [ONE_OF(*SOLVERS, *ALIASES)],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
@@ -195,26 +176,12 @@ class LogisticRegression(ProbabilisticClassifier):
         self._refuse_unsupported()
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
         data = place(X, *self._encode(y, weight))
-        fitted, separable = self._minimise(data)
-        if separable:
+        model, start = self._model(data), self._start(data)
+        drawn = seed(self.random_state)
+        fitted, self.solver_ = minimise(data, model, start, solver=self.solver, max_iter=self.max_iter, drawn=drawn)
+        if isinstance(model.penalty, NoPenalty) and compute(separates, data, fitted):
             self._warn_separable()
         return self._adopt(fitted, data, self.tol)
-
-    def _minimise(self, data: Data) -> tuple[Any, Any]:
-        """By the solver that was asked for, which `solver_` names."""
-        start, drawn = self._start(data), seed(self.random_state)
-        self.solver_ = SOLVERS.get(self.solver, "lbfgs")
-        if self.solver_ in METHODS and data.is_sparse:
-            raise ValueError(f"solver={self.solver!r} takes dense rows; for a sparse X use solver='auto'.")
-        most = patience(data) if self.solver == "auto" else self.max_iter
-        model = self._model(data, self.solver_, min(most, self.max_iter))
-        fitted, separable = compute(logistic, data, model, start, drawn)
-        if fitted.status != MAX_STEPS or fitted.n_steps >= self.max_iter:
-            return fitted, separable
-        self.solver_ = "lbfgs, then newton"
-        model = self._model(data, "newton", self.max_iter - int(fitted.n_steps))
-        rest, separable = compute(logistic, data, model, (fitted.coef, fitted.intercept), drawn)
-        return eqx.tree_at(lambda f: f.n_steps, rest, fitted.n_steps + rest.n_steps), separable
 
     def _refuse_unsupported(self) -> None:
         if self.penalty in ("l1", "elasticnet") or (self.penalty == "deprecated" and self.l1_ratio):
@@ -252,7 +219,7 @@ class LogisticRegression(ProbabilisticClassifier):
             weight = weight * each.astype(weight.dtype)[codes]
         return codes if len(self.classes_) == 2 else np.eye(len(self.classes_))[codes], weight
 
-    def _model(self, data: Data, solver: str, max_steps: int) -> GLM:
+    def _model(self, data: Data) -> GLM:
         dtype = data.dtype
         free = self.penalty is None or np.isinf(self.C)
         return GLM(
@@ -260,9 +227,7 @@ class LogisticRegression(ProbabilisticClassifier):
             # C Σ s_i loss_i + ½ ‖w‖² in units of C Σ s_i
             penalty=NoPenalty() if free else L2(number(1 / (self.C * data.total_weight), dtype)),
             tol=number(self.tol, dtype),
-            max_steps=np.int32(max_steps),
             fit_intercept=self.fit_intercept,
-            solver=solver,
         )
 
     def _start(self, data: Data) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,6 @@ from jaxlearn.access.blocks import in_blocks
 from jaxlearn.access.dense import as_design
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM, FittedGLM
-from jaxlearn.objectives import NoPenalty
 from jaxlearn.solvers.solution import OVERFLOW
 
 from .base import NO_SEED, compute
@@ -34,8 +33,9 @@ __all__ = [
     "follow",
     "follow_folds",
     "leave_one_out",
-    "logistic",
     "ridge_folds",
+    "separates",
+    "smooth",
 ]
 
 # Up to this many features all are solved for together; of more, a working set that starts here and is quadrupled when it
@@ -68,14 +68,17 @@ def _with_alpha(model: GLM, alpha: Array) -> GLM:
     return eqx.tree_at(lambda m: m.penalty.alpha, model, alpha)
 
 
-def logistic(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[FittedGLM, Array]:
-    """The fit, and whether it separates the classes without a penalty: then there is no optimum."""
+def smooth(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
+    """From a start, by a solver that may draw rows."""
     (X, y, weight), (model, init, seed) = rows, rest
-    design = in_blocks(X, axis_name)
-    fitted = glm.fit(model, design, y, weight, init=init, key=jax.random.key(seed), axis_name=axis_name)
-    if not isinstance(model.penalty, NoPenalty):
-        return fitted, jnp.bool_(False)
-    return fitted, design.fold(_weight_misclassified, fitted, y, weight) == 0
+    key = jax.random.key(seed)
+    return glm.fit(model, in_blocks(X, axis_name), y, weight, init=init, key=key, axis_name=axis_name)
+
+
+def separates(rows: Any, rest: Any, axis_name: str | None = None) -> Array:
+    """Whether all rows are on the right side: without a penalty there is no optimum then."""
+    (X, y, weight), (fitted,) = rows, rest
+    return as_design(X, axis_name).fold(_weight_misclassified, fitted, y, weight) == 0
 
 
 def _weight_misclassified(fitted: FittedGLM, X: Any, y: Array, w: Array) -> Array:

@@ -19,10 +19,11 @@ def jitter(matrix: Array) -> Array:
     return 8 * jnp.finfo(matrix.dtype).eps * matrix.shape[-1] * scale + jnp.finfo(matrix.dtype).tiny
 
 
-def factor(matrix: Array) -> Array:
-    """Lower Cholesky factor of ``matrix + jitter I``."""
+def factor(matrix: Array, share: float = 0.0) -> Array:
+    """Lower Cholesky factor of ``matrix + jitter I``, or of as much of its mean diagonal as is asked for, if that is more."""
     n = matrix.shape[-1]
-    return lax.linalg.cholesky(matrix + jitter(matrix) * jnp.eye(n, dtype=matrix.dtype), symmetrize_input=False)
+    ridge = jnp.maximum(jitter(matrix), share * jnp.trace(matrix) / n)
+    return lax.linalg.cholesky(matrix + ridge * jnp.eye(n, dtype=matrix.dtype), symmetrize_input=False)
 
 
 def solve(lower: Array, b: Array) -> Array:

@@ -29,7 +29,7 @@ class GLM(eqx.Module):
     Parameters
     ----------
     loss : Loss
-        ``Squared()``, ``Logistic()`` (y in {0, 1}) or ``Multinomial()`` (y one-hot).
+        ``Squared()``, ``Logistic()`` (y in {0, 1}), ``Multinomial()`` (y one-hot), ``Poisson()`` or ``Tweedie(power)``.
     penalty : Penalty
         ``NoPenalty()``, ``L2(alpha)``, ``L1(alpha)`` or ``ElasticNet(alpha, l1_ratio)``; alpha a scalar, one for each
         feature (p,), or, with ``L2``, one for each target (1, k).

@@ -1,6 +1,7 @@
 """Losses, penalties and balls: the formulas that solvers minimise, and the sets that they stay in."""
 
 from .balls import Ball, ElasticNetBall, L2Ball
+from .deviances import Gamma, Tweedie
 from .losses import Logistic, Loss, Multinomial, Poisson, Squared
 from .penalties import L1, L2, ElasticNet, NoPenalty, Penalty
 
@@ -10,6 +11,7 @@ __all__ = [
     "Ball",
     "ElasticNet",
     "ElasticNetBall",
+    "Gamma",
     "L2Ball",
     "Logistic",
     "Loss",
@@ -18,4 +20,5 @@ __all__ = [
     "Penalty",
     "Poisson",
     "Squared",
+    "Tweedie",
 ]

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
-from jaxlearn.objectives import Loss
+from jaxlearn.objectives import Loss, NoPenalty
 
 from .descent import Descent
+from .newton import SHARE_OF_NOTHING
 from .sampling import by_weight
 
 __all__ = ["LBFGS"]
@@ -73,7 +74,8 @@ class LBFGS(Descent):
             column = params if params.ndim == 1 else params[:, 0]
             l2 = problem.objective.penalty.strengths(column)[1]
             bound = problem.objective.loss.curvature_bound
-            lower = cholesky.factor((bound if math.isfinite(bound) else 1.0) * gram + jnp.diag(l2))
+            share = SHARE_OF_NOTHING if isinstance(problem.objective.penalty, NoPenalty) else 0.0
+            lower = cholesky.factor((bound if math.isfinite(bound) else 1.0) * gram + jnp.diag(l2), share)
         pairs = jnp.zeros((self.history, *params.shape), params.dtype)
         one = jnp.ones((), params.dtype)
         return _Memory(pairs, pairs, jnp.zeros(self.history, params.dtype), one, jnp.int32(0), lower)

@@ -9,11 +9,15 @@ import jax.scipy.linalg as jsl
 from jax import Array
 
 from jaxlearn.linalg import cholesky
-from jaxlearn.objectives import Loss
+from jaxlearn.objectives import Loss, NoPenalty
 
 from .descent import Descent
 
-__all__ = ["NewtonCholesky", "hessian", "second_order"]
+__all__ = ["SHARE_OF_NOTHING", "NewtonCholesky", "hessian", "second_order"]
+
+# Without a penalty, what a matrix may tell nothing of is given this share of its mean diagonal: less, and rounding errors of a
+# gradient, divided by it, would lead away from the solution of least norm.
+SHARE_OF_NOTHING = 1e-8
 
 
 class NewtonCholesky(Descent):
@@ -40,7 +44,8 @@ class NewtonCholesky(Descent):
         return problem.design.fold(second_order, query, problem.y, problem.sample_weight)
 
     def direction(self, objective, point, accepted, curvature):
-        lower = cholesky.factor(curvature + objective.penalty.smooth_hessian(accepted.coef))
+        share = SHARE_OF_NOTHING if isinstance(objective.penalty, NoPenalty) else 0.0
+        lower = cholesky.factor(curvature + objective.penalty.smooth_hessian(accepted.coef), share)
         flat = cholesky.solve(lower, accepted.gradient.T.ravel())
         return -flat.reshape(accepted.coef.T.shape).T, None
 

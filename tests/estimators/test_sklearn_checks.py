@@ -24,6 +24,7 @@ from jaxlearn.decomposition import (
 from jaxlearn.linear_model import (
     ElasticNet,
     ElasticNetCV,
+    GammaRegressor,
     Lasso,
     LassoCV,
     LinearRegression,
@@ -33,12 +34,14 @@ from jaxlearn.linear_model import (
     PassiveAggressiveClassifier,
     PassiveAggressiveRegressor,
     Perceptron,
+    PoissonRegressor,
     Ridge,
     RidgeClassifier,
     RidgeCV,
     SGDClassifier,
     SGDOneClassSVM,
     SGDRegressor,
+    TweedieRegressor,
 )
 from jaxlearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from jaxlearn.neighbors import (
@@ -63,6 +66,9 @@ SLOW = [
     ElasticNet(),
     LassoCV(cv=3, alphas=20, tol=1e-8),
     ElasticNetCV(cv=3, alphas=20, tol=1e-8),
+    PoissonRegressor(tol=1e-9),
+    GammaRegressor(tol=1e-9),
+    TweedieRegressor(power=1.5, tol=1e-9),
     IncrementalPCA(),
     PCA(2, svd_solver="krylov", tol=1e-12),
     PCA(2, svd_solver="randomized"),

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 import sklearn.linear_model as peer
 
-from jaxlearn.estimators import logistic
+from jaxlearn.estimators import smooth
 from jaxlearn.linear_model import LogisticRegression, Ridge
 
 SKETCHY = "sketchy-svrg", "sketchy-saga", "sketchy-katyusha"
@@ -55,8 +55,8 @@ def test_auto_says_what_it_ran(monkeypatch):
     y = f + rng.logistic(size=len(f)) > 0
     quick = LogisticRegression(tol=1e-8).fit(X, y)
     assert quick.solver_ == "lbfgs"
-    monkeypatch.setattr(logistic, "CHEAP", 0)  # as if these rows were many
-    monkeypatch.setattr(logistic, "NEWTON_STEPS", 2)
+    monkeypatch.setattr(smooth, "CHEAP", 0)  # as if these rows were many
+    monkeypatch.setattr(smooth, "NEWTON_STEPS", 2)
     patient = LogisticRegression(tol=1e-8).fit(X, y)
     assert patient.solver_ == "lbfgs, then newton"
     assert 2 < patient.n_iter_[0] < quick.n_iter_[0]  # Newton's method begins where the other got to

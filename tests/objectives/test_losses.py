@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from sklearn.metrics import mean_tweedie_deviance
 
-from jaxlearn.objectives import Logistic, Multinomial, Poisson, Squared
+from jaxlearn.objectives import Gamma, Logistic, Multinomial, Poisson, Squared, Tweedie
 from jaxlearn.objectives.margins import (
     EpsilonInsensitive,
     Hinge,
@@ -17,10 +18,11 @@ from jaxlearn.objectives.margins import (
     SquaredHinge,
 )
 
+TWEEDIE = [(Gamma(), [0.5, 3.0])] + [(Tweedie(power), [0.5, 3.0]) for power in (-1.0, 0.0, 1.0, 1.3, 3.0)]
 SCALAR = [(Squared(), [-2.0, 0.5, 3.0]), (Logistic(), [0.0, 1.0, 0.3]), (Poisson(), [0.0, 1.0, 3.0])]
 
 
-@pytest.mark.parametrize(("loss", "targets"), SCALAR)
+@pytest.mark.parametrize(("loss", "targets"), SCALAR + TWEEDIE)
 def test_derivatives_are_those_of_the_value(loss, targets, x64):
     f = jnp.linspace(-4.0, 4.0, 9)
     for target in targets:
@@ -42,6 +44,32 @@ def test_conjugate_is_the_supremum(loss, targets, x64):
                 lambda f, u=u, y=y: float(loss.value(y, jnp.asarray(f))) - u * f, bounds=(-9, 9), method="bounded"
             )
             np.testing.assert_allclose(float(loss.conjugate(y, jnp.asarray(u))), -best.fun, atol=1e-8)
+
+
+@pytest.mark.parametrize("power", [-1.0, 0.0, 1.0, 1.3, 2.0, 3.0])
+def test_tweedie(power, x64):
+    """Least at the mean, whatever the link; half scikit-learn's deviance but for terms in y; infinite where no mean is."""
+    y = jnp.array([0.5, 1.0, 3.0])
+    by_log, by_mean = Tweedie(power), Tweedie(power, "identity")
+    np.testing.assert_allclose(by_log.gradient(y, jnp.log(y)), 0, atol=1e-14)
+    np.testing.assert_allclose(by_mean.gradient(y, y), 0, atol=1e-14)
+    mean = jnp.array([2.0, 0.3, 4.0])
+    np.testing.assert_allclose(by_log.value(y, jnp.log(mean)), by_mean.value(y, mean))
+    deviance = [mean_tweedie_deviance([a], [b], power=power) for a, b in zip(y, mean, strict=True)]
+    np.testing.assert_allclose(by_mean.value(y, mean) - by_mean.value(y, y), np.array(deviance) / 2)
+    for derivative, exact in ((jax.grad, by_mean.gradient), (lambda g: jax.grad(jax.grad(g)), by_mean.hessian)):
+        found = jax.vmap(derivative(lambda f, y: by_mean.value(y, f)))(mean, y)
+        np.testing.assert_allclose(exact(y, mean), found, rtol=1e-12)
+    assert (by_mean.value(y, -mean) == jnp.inf).all() == (power != 0)
+    if power == 1:
+        np.testing.assert_allclose(by_log.value(y, mean), Poisson().value(y, mean))
+
+
+def test_tweedie_without_a_distribution():
+    with pytest.raises(ValueError, match="no distribution"):
+        Tweedie(0.5)
+    with pytest.raises(ValueError, match="expected 'log' or 'identity'"):
+        Tweedie(1.5, "logit")
 
 
 def test_fenchel_young_is_an_equality_at_the_gradient(dtype):

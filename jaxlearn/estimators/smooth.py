@@ -1,0 +1,77 @@
+"""Smooth losses by the solver that is asked for, or by L-BFGS and then Newton's method."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from jaxlearn.models.glm import GLM, FittedGLM
+from jaxlearn.solvers.solution import MAX_STEPS
+from jaxlearn.solvers.variance_reduced import METHODS
+
+from .base import NO_SEED, compute
+from .inputs import Data
+from .programs import smooth
+
+__all__ = ["SOLVERS", "minimise", "patience"]
+
+# Ours under the names of an estimator.
+SOLVERS: dict[str, str] = {"auto": "lbfgs", "lbfgs": "lbfgs", "newton-cholesky": "newton"}
+SOLVERS |= {f"sketchy-{method}": method for method in METHODS}
+
+# Newton's method from where L-BFGS has got to: about so many steps, each of which takes as long as p / 15 passes
+# (28 to 784 features on two cores: p / 8 to p / 31).
+NEWTON_STEPS, PASSES_FOR_A_FEATURE = 6, 1 / 15
+# Most coefficients whose Hessian auto would form, and flops of passes that cost less than to compile a second program.
+MOST_COEFFICIENTS, CHEAP = 1024, 4e9
+
+
+def patience(data: Data) -> int:
+    """Passes after which ``auto`` leaves L-BFGS for Newton's method.
+
+    As many as Newton's method is estimated to cost, so that in hindsight about twice the best of the two was paid at most.
+    """
+    if data.y.ndim > 1 or data.n_features > MOST_COEFFICIENTS:
+        return np.iinfo(np.int32).max
+    passes = NEWTON_STEPS * (1 + PASSES_FOR_A_FEATURE * data.n_features)
+    return int(max(passes, CHEAP / (4 * data.n_samples * data.n_features)))
+
+
+def minimise(
+    data: Data, model: GLM, start: Any, *, solver: str, max_iter: int, drawn: np.ndarray = NO_SEED, change: bool = True
+) -> tuple[FittedGLM, str]:
+    """The fit, and what ran.
+
+    Parameters
+    ----------
+    data : Data
+    model : GLM
+        Its solver and number of steps are replaced.
+    start : (coef, intercept)
+    solver : str
+        Of `SOLVERS`, or another name of L-BFGS.
+    max_iter : int
+        Passes, of all solvers together.
+    drawn : ndarray
+        Seeds solvers that draw rows.
+    change : bool
+        Whether ``auto`` may go on with Newton's method, which wants a convex loss.
+    """
+    name = SOLVERS.get(solver, "lbfgs")
+    if name in METHODS and data.is_sparse:
+        raise ValueError(f"solver={solver!r} takes dense rows; for a sparse X use solver='auto'.")
+
+    def run(name: str, start: Any, max_steps: int) -> FittedGLM:
+        return compute(
+            smooth, data, dataclasses.replace(model, solver=name, max_steps=np.int32(max_steps)), start, drawn
+        )
+
+    most = patience(data) if solver == "auto" and change else max_iter
+    fitted = run(name, start, min(most, max_iter))
+    if fitted.status != MAX_STEPS or fitted.n_steps >= max_iter:
+        return fitted, name
+    rest = run("newton", (fitted.coef, fitted.intercept), max_iter - int(fitted.n_steps))
+    return eqx.tree_at(lambda f: f.n_steps, rest, fitted.n_steps + rest.n_steps), "lbfgs, then newton"
