@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -85,11 +86,30 @@ def dtype(data_dtype):
         yield data_dtype
 
 
+# Each program is some mappings of memory, of which Linux gives a process 65,530: beyond them the compiler dies.
+MOST_MAPPINGS, TESTS_BETWEEN = 30_000, 20
+MAPPINGS = Path("/proc/self/maps")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_programs():
-    """Programs are dropped after each module: a process that held thousands died in the compiler, once and unexplained."""
+    """Programs are dropped after each module."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def few_mappings():
+    """And within one that makes thousands."""
+    yield
+    if next(COUNT) % TESTS_BETWEEN == 0 and MAPPINGS.exists():
+        with MAPPINGS.open("rb") as mappings:
+            many = sum(1 for _ in mappings) > MOST_MAPPINGS
+        if many:
+            jax.clear_caches()
+
+
+COUNT = itertools.count()
 
 
 class CountCompiles:
