@@ -1,4 +1,4 @@
-"""Logistic regression."""
+"""Logistic regression, with all features or some."""
 
 from __future__ import annotations
 
@@ -13,39 +13,44 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 
 from jaxlearn.models.glm import GLM
-from jaxlearn.objectives import L2, Logistic, Multinomial, NoPenalty
+from jaxlearn.objectives import L2, ElasticNet, Logistic, Multinomial, NoPenalty
 
 from .base import ProbabilisticClassifier, compute, number, seed
 from .constraints import NON_NEGATIVE, ONE_OF, POSITIVE, SHARE
 from .inputs import Data, place, read
-from .programs import separates
+from .programs import elastic_net, separates
 from .smooth import SOLVERS, minimise
 
 __all__ = ["LogisticRegression"]
 
 # Other names of L-BFGS, which finds what the solvers do that scikit-learn has under them.
 ALIASES = ("liblinear", "newton-cg", "sag", "saga")
+# Names that select features, all by the same solver.
+SELECTING = ("auto", "saga", "liblinear")
 
 
 class LogisticRegression(ProbabilisticClassifier):
-    """Logistic regression, for two classes and multinomial, with an l2 penalty or none.
+    """Logistic regression, for two classes and multinomial, with an elastic-net penalty or none.
 
-    *Minimises* ``C Σ s_i log_loss_i + ½ ‖w‖²``, s the sample weights times the class weights; the intercept is free.
+    *Minimises* ``C Σ s_i log_loss_i + l1_ratio ‖w‖₁ + ½ (1 − l1_ratio) ‖w‖²``, s the sample weights times the class
+    weights; the intercept is free.
 
-    By L-BFGS in the metric of a quadratic majorant, by Newton's method, or by stochastic gradients with reduced variance.
+    By L-BFGS in the metric of a quadratic majorant, by Newton's method, or by stochastic gradients with reduced variance; with
+    an l1 part, which takes two classes, by proximal Newton steps on a working set of features.
 
     Parameters
     ----------
-    penalty : {"l2", None}
-        An older spelling of `C` and `l1_ratio`, accepted: None is ``C=inf``. ``"l1"`` and ``"elasticnet"`` are refused.
+    penalty : {"l1", "l2", "elasticnet", None}
+        An older spelling of `C` and `l1_ratio`, accepted: None is ``C=inf``, ``l1`` and ``l2`` are ratios of 1 and 0.
     C : float, default=1.0
         Inverse strength; ``inf`` is no penalty.
     l1_ratio : float, default=0.0
-        0 is the l2 penalty. Others are refused: an l1 part is not supported yet.
+        0 is the l2 penalty, 1 the l1 penalty.
     dual : bool, default=False
         True is refused: the primal problem is solved.
     tol : float, default=1e-4
-        Stop when no entry of the gradient, of the objective divided by ``C Σ s_i``, is larger.
+        Stop when no entry of the gradient, of the objective divided by ``C Σ s_i``, is larger; with an l1 part, when the
+        duality gap is at most `tol` times the loss that a constant leaves.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
     intercept_scaling : float, default=1
@@ -60,7 +65,7 @@ class LogisticRegression(ProbabilisticClassifier):
         not ended after as many passes as that is estimated to cost; see ``solver_``. ``newton-cholesky`` is Newton's
         method, ``sketchy-`` are stochastic gradients with reduced variance and a preconditioner from a sample of the
         rows, for dense rows. scikit-learn's other names are L-BFGS, which reaches the same minimum; ``liblinear`` takes
-        two classes.
+        two classes. With an l1 part ``auto``, ``saga`` and ``liblinear`` are proximal Newton, and the others refused.
     max_iter : int, default=100
         Largest number of passes over the data; of ``sketchy-``, of epochs.
     verbose : int, default=0
@@ -81,9 +86,10 @@ class LogisticRegression(ProbabilisticClassifier):
     n_iter_ : ndarray of shape (1,)
         Passes over the data, or epochs.
     solver_ : str
-        What ran: ``lbfgs``, ``newton``, ``svrg``, ``saga``, ``katyusha`` or ``lbfgs, then newton``.
+        What ran: ``lbfgs``, ``newton``, ``svrg``, ``saga``, ``katyusha``, ``lbfgs, then newton`` or
+        ``prox-newton``.
     certificate_ : float
-        Largest entry of the gradient.
+        Largest entry of the gradient, or the duality gap.
     converged_ : bool
         Whether it is within the tolerance.
     n_features_in_ : int
@@ -177,17 +183,25 @@ class LogisticRegression(ProbabilisticClassifier):
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
         data = place(X, *self._encode(y, weight))
         model, start = self._model(data), self._start(data)
+        if isinstance(model.penalty, ElasticNet):
+            fitted, self.solver_ = elastic_net(data, model, start[0]), "prox-newton"
+            return self._adopt(fitted, data, self.tol)
         drawn = seed(self.random_state)
         fitted, self.solver_ = minimise(data, model, start, solver=self.solver, max_iter=self.max_iter, drawn=drawn)
         if isinstance(model.penalty, NoPenalty) and compute(separates, data, fitted):
             self._warn_separable()
         return self._adopt(fitted, data, self.tol)
 
+    @property
+    def _share(self) -> float:
+        """Of the l1 part."""
+        named = {"l1": 1.0, "l2": 0.0, None: 0.0}
+        return named[self.penalty] if self.penalty in named else float(self.l1_ratio or 0)
+
     def _refuse_unsupported(self) -> None:
-        if self.penalty in ("l1", "elasticnet") or (self.penalty == "deprecated" and self.l1_ratio):
+        if self._share and self.solver not in SELECTING:
             raise ValueError(
-                f"penalty={self.penalty!r} with l1_ratio={self.l1_ratio} has an l1 part, which LogisticRegression does "
-                "not support yet: use l1_ratio=0, or C=inf for no penalty."
+                f"Solver {self.solver} supports only 'l2' or None penalties, got l1_ratio={self._share}: use 'auto'."
             )
         if self.dual:
             raise ValueError(
@@ -221,12 +235,19 @@ class LogisticRegression(ProbabilisticClassifier):
 
     def _model(self, data: Data) -> GLM:
         dtype = data.dtype
-        free = self.penalty is None or np.isinf(self.C)
+        # C Σ s_i loss_i + l1_ratio ‖w‖₁ + ½ (1 − l1_ratio) ‖w‖² in units of C Σ s_i
+        alpha = number(1 / (self.C * data.total_weight), dtype)
+        penalty = ElasticNet(alpha, number(self._share, dtype)) if self._share else L2(alpha)
+        if self._share and data.y.ndim > 1:
+            raise ValueError(
+                f"An l1 part (l1_ratio={self._share}) takes two classes, and y has {data.y.shape[1]}: wrap the estimator in a "
+                "OneVsRestClassifier, or use l1_ratio=0."
+            )
         return GLM(
             loss=Logistic() if data.y.ndim == 1 else Multinomial(),
-            # C Σ s_i loss_i + ½ ‖w‖² in units of C Σ s_i
-            penalty=NoPenalty() if free else L2(number(1 / (self.C * data.total_weight), dtype)),
+            penalty=NoPenalty() if self.penalty is None or np.isinf(self.C) else penalty,
             tol=number(self.tol, dtype),
+            max_steps=np.int32(self.max_iter),
             fit_intercept=self.fit_intercept,
         )
 

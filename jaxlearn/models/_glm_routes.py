@@ -32,6 +32,7 @@ from ._weights import weighted
 __all__ = [
     "attach_sparse",
     "centre",
+    "constant",
     "fit_smooth",
     "fit_sparse",
     "fit_squared",
@@ -102,7 +103,7 @@ def fit_squared(model: GLM, centred: Centred, init: Array | None, key: Array | N
     singular_values = None
     if solver in ("spectral", "cholesky", "least_squares"):
         certificate = ConjugateGradient.certificate
-        held = _held(problem)
+        held = constant(problem)
         alpha = jnp.asarray(getattr(held.objective.penalty, "alpha", 0.0), y.dtype)
         alpha = alpha[0] if alpha.ndim == 2 else alpha  # one for each target
         if solver == "spectral":
@@ -148,12 +149,12 @@ def _iterative(model: GLM, name: str, design: Design) -> Solver:
 
 
 def _solve(model: GLM, problem: Problem, solver: Solver, start: Array, key: Array | None) -> Solution:
-    held = _held(problem)
+    held = constant(problem)
     budget = lax.stop_gradient(Budget(jnp.asarray(model.tol, start.dtype), jnp.asarray(model.max_steps, jnp.int32)))
     return solve(held, solver, lax.stop_gradient(start), key=key, budget=budget)
 
 
-def _held(tree: Any) -> Any:
+def constant(tree: Any) -> Any:
     """`tree` as a constant of differentiation: the derivative of a solution is attached to it, not traced through."""
     return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array_like(leaf) else leaf, tree)
 
@@ -206,7 +207,7 @@ def _with_free_intercept(penalty: Penalty, n_features: int, dtype: Any) -> Penal
 
 def follow(model: GLM, centred: Centred, alphas: Array, init: Array | None, first: ArrayLike) -> tuple[Any, int]:
     """The path, and the size of its working set."""
-    held = _held(centred)
+    held = constant(centred)
     n_samples, n_features = held.design.shape
     size = min(n_features, SMALL if model.working_set is None else model.working_set)
     # a Gram matrix costs as much as p / 2 passes, a path about one for each alpha
@@ -251,7 +252,7 @@ def fit_sparse(model: GLM, centred: Centred, init: Array | None, key: Array | No
 
 def _fit_columns(model: GLM, centred: Centred, solver: Any, init: Array | None, key: Array | None) -> Solution:
     """Solve for all columns together, by coordinate descent or, if they are few, by feature-sign Newton."""
-    held = _held(centred)
+    held = constant(centred)
     build = gram_quadratic if model.precompute or held.design.shape[1] <= SMALL else column_quadratic
     quadratic = build(held.design, held.y, held.sample_weight)
     strengths = lax.stop_gradient(model.penalty.strengths(quadratic.correlation))

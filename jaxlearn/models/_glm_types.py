@@ -6,7 +6,7 @@ import equinox as eqx
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxlearn.objectives import ElasticNet, Loss, NoPenalty, Penalty, Squared
+from jaxlearn.objectives import ElasticNet, Logistic, Loss, NoPenalty, Penalty, Poisson, Squared
 from jaxlearn.solvers.variance_reduced import METHODS, PRECONDITIONERS
 
 __all__ = ["GLM", "MEDIUM", "SMALL", "FittedGLM", "FittedPath"]
@@ -19,6 +19,7 @@ MEDIUM = 4096
 SOLVERS = {
     "squared": ("spectral", "cholesky", "least_squares", "conjugate_gradient", "newton", "lbfgs", *METHODS),
     "sparse": ("feature_sign", "coordinate_descent"),
+    "sparse_smooth": ("prox_newton",),
     "smooth": ("lbfgs", "newton", *METHODS),
 }
 
@@ -34,8 +35,8 @@ class GLM(eqx.Module):
         ``NoPenalty()``, ``L2(alpha)``, ``L1(alpha)`` or ``ElasticNet(alpha, l1_ratio)``; alpha a scalar, one for each
         feature (p,), or, with ``L2``, one for each target (1, k).
     tol : float
-        l1 penalties: duality gap in units of the weighted mean of (y − ȳ)². Smooth losses: largest entry of the
-        gradient. Conjugate gradients: relative residual. Closed forms do not iterate
+        l1 penalties: duality gap in units of the weighted mean of (y − ȳ)², or of the loss that a constant leaves. Smooth
+        losses: largest entry of the gradient. Conjugate gradients: relative residual. Closed forms do not iterate
         towards it; one whose relative residual exceeds both it and √eps is reported as stalled.
     max_steps : int
         Passes over the data; with an l1 penalty, for each alpha.
@@ -44,8 +45,9 @@ class GLM(eqx.Module):
         ``auto`` chooses by loss, penalty and shape. Squared loss: ``spectral`` (one eigendecomposition for all
         strengths), ``cholesky`` (one factor, for one strength that is the same for all targets; a system that is nearly
         singular is reported as stalled), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``,
-        ``coordinate_descent``. Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic
-        gradients with reduced variance: ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
+        ``coordinate_descent``; of logistic and Poisson regression ``prox_newton``. Otherwise: ``lbfgs``, ``newton``.
+        Without l1, for dense rows in memory, also stochastic gradients with reduced variance: ``svrg``, ``saga``,
+        ``katyusha``, whose steps are epochs.
     preconditioner : {"newton", "nystrom"}
         Of the stochastic ones: the Hessian of √n rows, or its leading part of rank ten.
     working_set : int, optional
@@ -77,14 +79,14 @@ class GLM(eqx.Module):
             )
         if self.preconditioner not in PRECONDITIONERS:
             raise ValueError(f"`preconditioner={self.preconditioner!r}`; expected one of {PRECONDITIONERS}.")
-        if isinstance(self.penalty, ElasticNet) and not isinstance(self.loss, Squared):
+        if kind == "sparse_smooth" and not isinstance(self.loss, (Logistic, Poisson)):
             raise ValueError(f"{type(self.loss).__name__} takes the penalties NoPenalty and L2; got ElasticNet.")
 
     @property
     def kind(self) -> str:
-        """Which family of solvers applies: ``squared``, ``sparse`` or ``smooth``."""
+        """Which family of solvers applies: ``squared``, ``sparse``, ``smooth`` or ``sparse_smooth``."""
         if isinstance(self.penalty, ElasticNet):
-            return "sparse"
+            return "sparse" if isinstance(self.loss, Squared) else "sparse_smooth"
         return "squared" if isinstance(self.loss, Squared) else "smooth"
 
 

@@ -20,6 +20,7 @@ from jaxlearn.access.design import Design
 from jaxlearn.solvers import closed_form
 
 from ._glm_routes import attach_sparse, centre, fit_smooth, fit_sparse, fit_squared, follow, prepare, spectrum_of
+from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model, offset
 from ._glm_types import GLM, FittedGLM, FittedPath
 
 __all__ = [
@@ -85,6 +86,8 @@ def fit(
     init, free = init if isinstance(init, tuple) else (init, None)
     if model.kind == "smooth":
         return fit_smooth(model, design, y, weight, init=init, free=free, key=key)
+    if model.kind == "sparse_smooth":
+        return fit_sparse_smooth(model, offset(design, y, weight, model.fit_intercept), init, free)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "sparse":
         return fit_sparse(model, centred, init, key)
@@ -122,13 +125,18 @@ def path(
     -------
     FittedPath
     """
-    if model.kind != "sparse":
+    if model.kind not in ("sparse", "sparse_smooth"):
         raise ValueError(
             f"`path` follows an `ElasticNet` penalty; got {type(model.penalty).__name__}: use `vmap` of `fit`."
         )
     design, y, weight = prepare(X, y, sample_weight, axis_name)
-    centred = centre(design, y, weight, model.fit_intercept)
     alphas = jnp.asarray(alphas, y.dtype)
+    if model.kind == "sparse_smooth":
+        rows = offset(design, y, weight, model.fit_intercept)
+        found, size = follow_smooth(model, rows, alphas, init, first)
+        coef = jax.vmap(lambda alpha, b: attach_sparse_smooth(model, rows, alpha, b, size))(alphas, found.coef)
+        return FittedPath(*rows.split(coef), found.status, found.gap, found.n_steps)
+    centred = centre(design, y, weight, model.fit_intercept)
     found, size = follow(model, centred, alphas, init, first)
     coef = jax.vmap(lambda alpha, b: attach_sparse(model, centred, alpha, b, size))(alphas, found.coef)
     return FittedPath(coef, jax.vmap(centred.intercept)(coef), found.status, found.gap, found.n_steps)
@@ -144,8 +152,15 @@ def alpha_max(
 ) -> Array:
     """Smallest alpha of an ``ElasticNet`` (its own alpha taken as a weight) for which every coefficient is zero."""
     design, y, weight = prepare(X, y, sample_weight, axis_name)
+    if model.kind == "sparse_smooth":
+        correlation = null_model(model, offset(design, y, weight, model.fit_intercept))[2][: design.shape[1]]
+        return _least_alpha(model, correlation)
     centred = centre(design, y, weight, model.fit_intercept)
     correlation = centred.design.fold(_correlate, None, centred.y, centred.sample_weight)
+    return _least_alpha(model, correlation)
+
+
+def _least_alpha(model: GLM, correlation: Array) -> Array:
     l1, _ = model.penalty.strengths(correlation)
     push = jnp.maximum(correlation, 0) if getattr(model.penalty, "positive", False) else jnp.abs(correlation)
     return jnp.max(jnp.where(l1 > 0, push / jnp.where(l1 > 0, l1, 1), 0))

@@ -16,6 +16,10 @@ from jax import Array
 __all__ = ["Logistic", "Loss", "Multinomial", "Poisson", "Squared"]
 
 
+# Beyond it an exponential would overflow in single precision; a gap is not missed there.
+LARGEST_MARGIN = 80.0
+
+
 class Loss(eqx.Module):
     """A loss ``value(y, f)``, convex in the linear predictor `f`.
 
@@ -43,6 +47,17 @@ class Loss(eqx.Module):
         """Convex conjugate ``sup_f u·f − value(y, f)``, shape (n,); +inf outside its domain."""
         raise NotImplementedError
 
+    def divergence(self, y: Array, f: Array, s: Array) -> Array:
+        """``value(y, f) + conjugate(y, v) − v f`` at ``v = s gradient(y, f)``, 0 ≤ s ≤ 1, ≥ 0, without cancellation.
+
+        What a row adds to a duality gap whose dual point is shrunk by s.
+        """
+        raise NotImplementedError
+
+    def link(self, mean: Array) -> Array:
+        """The predictor that is best for rows with this mean."""
+        raise NotImplementedError
+
     def inverse_link(self, f: Array) -> Array:
         """Conditional mean of the target (class probabilities for a classifier)."""
         raise NotImplementedError
@@ -64,6 +79,12 @@ class Squared(Loss):
 
     def conjugate(self, y, u):
         return 0.5 * jnp.square(u) + u * y
+
+    def divergence(self, y, f, s):
+        return 0.5 * jnp.square((1 - s) * (y - f))
+
+    def link(self, mean):
+        return mean
 
     def inverse_link(self, f):
         return f
@@ -94,6 +115,18 @@ class Logistic(Loss):
         return jnp.where(
             inside, jax.scipy.special.xlogy(safe, safe) + jax.scipy.special.xlog1py(1 - safe, -safe), jnp.inf
         )
+
+    def divergence(self, y, f, s):
+        # the relative entropy of the probabilities v + y from σ(f)
+        f = jnp.clip(f, -LARGEST_MARGIN, LARGEST_MARGIN)
+        p, q, rest = jax.nn.sigmoid(f), jax.nn.sigmoid(-f), 1 - s
+        yes, no = s * p + rest * y, s * q + rest * (1 - y)
+        # yes / p − 1 and no / q − 1
+        more, less = rest * (y * (1 + jnp.exp(-f)) - 1), rest * ((1 - y) * (1 + jnp.exp(f)) - 1)
+        return jnp.maximum(jax.scipy.special.xlog1py(yes, more) + jax.scipy.special.xlog1py(no, less), 0)
+
+    def link(self, mean):
+        return jnp.log(mean) - jnp.log1p(-mean)
 
     def inverse_link(self, f):
         return jax.nn.sigmoid(f)
@@ -143,6 +176,14 @@ class Poisson(Loss):
         v = u + y
         safe = jnp.maximum(v, 0)
         return jnp.where(v >= 0, jax.scipy.special.xlogy(safe, safe) - safe, jnp.inf)
+
+    def divergence(self, y, f, s):
+        mean = jnp.exp(f)
+        v = y + s * (mean - y)
+        return jnp.maximum(jax.scipy.special.xlogy(v, v) - v * f - v + mean, 0)
+
+    def link(self, mean):
+        return jnp.log(mean)
 
     def inverse_link(self, f):
         return jnp.exp(f)

@@ -71,8 +71,9 @@ def _attach_jvp(size: int | None, primals: tuple, tangents: tuple) -> tuple[Arra
     _, change = jax.jvp(lambda problem: _optimality(problem, coef), (problem,), (tangents[0],))
     if size is None or size >= coef.shape[0]:
         return coef, -_solve_all(problem, coef, change)
-    columns = lax.top_k(jnp.abs(coef), size)[1]
-    active = coef[columns] != 0
+    l1 = problem.objective.penalty.strengths(coef)[0]
+    columns = lax.top_k(jnp.where(l1 == 0, jnp.inf, jnp.abs(coef)), size)[1]
+    active = (coef != 0)[columns] | (l1 == 0)[columns]
     step = cholesky.masked_solve(_curvature(problem, coef, columns), active, change[columns], refine=True)
     return coef, jnp.zeros_like(coef).at[columns].set(-step, unique_indices=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ from .feature_sign import FeatureSign
 from .gap import dual_scale, duality_gap
 from .protocols import Problem, Solver
 from .quadratic import GramQuadratic, Quadratic
-from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, STALLED, Budget
+from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, STALLED, Budget, Solution
 from .solve import solve
 
-__all__ = ["Path", "WorkingSetPath"]
+__all__ = ["INNER_SHARE", "MAX_IDLE_PASSES", "Look", "Path", "WorkingSetPath"]
 
 # The inner problem is solved to this share of the tolerance, so that the outer certificate is decided by the columns left out.
 INNER_SHARE = 0.1
@@ -44,6 +44,15 @@ class Path(eqx.Module):
     gap: Array
     n_steps: Array
     status: Array
+
+
+class Look(NamedTuple):
+    """What one pass tells at the coefficients."""
+
+    g: Array  # (p,), the negative gradient of the smooth part
+    gap: Array
+    unit: Array  # of the tolerance
+    rest: Any
 
 
 class _State(eqx.Module):
@@ -145,24 +154,24 @@ class WorkingSetPath(Solver):
         return lax.top_k(score, self.size)[1].astype(jnp.int32)
 
     def tell(self, objective, state, answer):
-        quadratic: Quadratic = answer
-        columns, coef = state.columns, state.coef
-        smooth, energy = quadratic.correlations(quadratic.start(columns, coef[columns]))
+        coef = state.coef
         alpha = self.alphas[jnp.minimum(state.index, self.alphas.shape[0] - 1)]
         l1, l2 = alpha * self.l1, alpha * self.l2
-        g = smooth - l2 * coef
-        gap = duality_gap(coef, g, energy, (l1, l2), self.positive)
-        push = g if self.positive else jnp.abs(g)
+        look = self._look(answer, state, (l1, l2))
+        push = look.g if self.positive else jnp.abs(look.g)
         room = self.size - (coef != 0).sum()
         # with more than half of the set in use, and more columns waiting than find room, passes would only take turns
         crowded = (2 * room < self.size) & (((coef == 0) & (push > l1)).sum() > room)
         full = (self.size < coef.shape[0]) & ((room == 0) | crowded)
-        state = self._record(state, gap, self.tol * quadratic.energy, full)
-        return lax.cond(
-            self._over(state),
-            lambda: state,
-            lambda: self._improve(quadratic, state, smooth, energy),
-        )
+        state = self._record(state, look.gap, self.tol * look.unit, full)
+        return lax.cond(self._over(state), lambda: state, lambda: self._improve(answer, state, look))
+
+    def _look(self, quadratic: Quadratic, state: _State, strengths: tuple[Array, Array]) -> Look:
+        columns, coef = state.columns, state.coef
+        smooth, energy = quadratic.correlations(quadratic.start(columns, coef[columns]))
+        g = smooth - strengths[1] * coef
+        gap = duality_gap(coef, g, energy, strengths, self.positive)
+        return Look(g, gap, quadratic.energy, (smooth, energy))
 
     def _over(self, state: _State) -> Array:
         return (state.index >= self.alphas.shape[0]) | (self.status(state) > 0)
@@ -197,10 +206,13 @@ class WorkingSetPath(Solver):
         )
         return tree.where(done, following, same)
 
-    def _improve(self, quadratic: Quadratic, state: _State, smooth: Array, energy: Array) -> _State:
+    def _improve(self, quadratic: Quadratic, state: _State, look: Look) -> _State:
         alpha = self.alphas[state.index]
         l1, l2 = alpha * self.l1, alpha * self.l2
-        columns = self._select(quadratic, (state.coef, smooth - l2 * state.coef, energy), (l1, l2))
+        smooth, energy = look.rest
+        g = smooth - l2 * state.coef
+        gap = duality_gap(state.coef, g, energy, (l1, l2), self.positive)
+        columns = self._select(state.coef, (g, gap), (l1, l2), quadratic.squares)
         gram, start = quadratic.gram(columns), state.coef[columns]
         correlation = smooth[columns] + jnp.matmul(gram, start, precision=lax.Precision.HIGHEST)
         inner = GramQuadratic(correlation, quadratic.energy, jnp.diagonal(gram), gram)
@@ -210,22 +222,26 @@ class WorkingSetPath(Solver):
             start,
             budget=Budget(INNER_SHARE * self.tol * quadratic.energy, MAX_INNER_STEPS),
         )
+        return self._moved(state, columns, solution)
+
+    def _moved(self, state: _State, columns: Array, solution: Solution) -> _State:
+        """With what was found on the working set."""
         coef = jnp.zeros_like(state.coef).at[columns].set(solution.params)
         # at the floor of the precision the problem restricted to the set ends without its tolerance: few passes are left then
         stalled = jnp.asarray(solution.status == STALLED, jnp.int32)
         n_idle = state.n_idle + stalled * jnp.int32(MAX_IDLE_PASSES // 2)
         return eqx.tree_at(lambda s: (s.coef, s.columns, s.n_idle), state, (coef, columns, n_idle))
 
-    def _select(self, quadratic: Quadratic, at: tuple[Array, Array, Array], strengths: tuple[Array, Array]) -> Array:
-        (coef, g, energy), (l1, l2) = at, strengths
+    def _select(self, coef: Array, at: tuple[Array, Array], strengths: tuple[Array, Array], squares: Array) -> Array:
+        """The support, what no strength holds, and the columns nearest to joining, from g and the gap."""
+        (g, gap), (l1, l2) = at, strengths
         if self.size == coef.shape[0]:
             return jnp.arange(self.size, dtype=jnp.int32)
         push = g if self.positive else jnp.abs(g)
-        norm = jnp.sqrt(quadratic.squares + l2)
+        norm = jnp.sqrt(squares + l2)
         score = jnp.where(norm > 0, (push - l1) / jnp.where(norm > 0, norm, 1), -jnp.inf)
         # Gap Safe: no optimal dual point within the sphere of radius √(2 gap) reaches the bound of a screened column
-        gap = duality_gap(coef, g, energy, strengths, self.positive)
         s = dual_scale(g, l1, self.positive)
         screened = s * push + norm * jnp.sqrt(2 * gap) < l1
         score = jnp.where(screened, -jnp.finfo(score.dtype).max, score)
-        return self._largest(jnp.where(coef != 0, jnp.inf, score))
+        return self._largest(jnp.where((coef != 0) | ((l1 == 0) & (l2 == 0)), jnp.inf, score))
