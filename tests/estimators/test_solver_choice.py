@@ -120,3 +120,37 @@ def test_ridge_in_single_precision_bears_features_of_all_scales():
     model, expected = Ridge(1e-6).fit(X.astype(np.float32), y), peer.Ridge(1e-6, solver="svd").fit(X, y)
     assert model.solver_ == "cholesky"
     np.testing.assert_allclose(model.coef_ * scale, expected.coef_ * scale, atol=1e-5)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_logistic_regression_that_selects(sparse, data_dtype):
+    """The objective of scikit-learn's solver for it; of more features than the working set holds at first."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 400)).astype(data_dtype)
+    y = np.where(X[:, :3].sum(1) + rng.logistic(size=120) > 0, "yes", "no")
+    rows = scipy.sparse.csr_matrix(X) if sparse else X
+    ours = LogisticRegression(C=2.0, l1_ratio=0.7, tol=1e-4).fit(rows, y)
+
+    def objective(model):
+        loss = np.logaddexp(0, np.where(y == "yes", -1, 1) * model.decision_function(X).astype(float)).sum()
+        b = model.coef_.astype(float)
+        return 2 * loss + 0.7 * np.abs(b).sum() + 0.15 * np.square(b).sum()
+
+    theirs = peer.LogisticRegression(C=2.0, l1_ratio=0.7, solver="saga", tol=1e-3, max_iter=2000).fit(
+        X.astype(float), y
+    )
+    assert ours.solver_ == "prox-newton"
+    assert ours.converged_
+    assert objective(ours) <= objective(theirs) * (1 + 1e-4)
+    assert 64 < np.count_nonzero(ours.coef_) < 400
+    again = LogisticRegression(C=2.0, l1_ratio=0.7, tol=1e-4, warm_start=True).fit(rows, y)
+    first = again.n_iter_[0]
+    assert again.fit(rows, y).n_iter_[0] <= first
+    lasso = LogisticRegression("l1", C=0.5).fit(rows, y)
+    np.testing.assert_array_equal(
+        lasso.coef_, LogisticRegression(C=0.5, l1_ratio=1.0, solver="liblinear").fit(rows, y).coef_
+    )
+    with pytest.raises(ValueError, match="Solver lbfgs supports only 'l2' or None penalties"):
+        LogisticRegression(l1_ratio=1.0, solver="lbfgs").fit(rows, y)
+    with pytest.raises(ValueError, match="takes two classes, and y has 3"):
+        LogisticRegression(l1_ratio=1.0).fit(rows, np.arange(120) % 3)
