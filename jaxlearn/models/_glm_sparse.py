@@ -103,9 +103,9 @@ def follow_smooth(
         jnp.asarray(first, jnp.int32),
         size + (held.location is not None),
         model.penalty.positive,  # type: ignore[attr-defined]
-        unit,
-        held.design.fold(_squares, None, held.sample_weight),
-        held.location is not None,
+        unit=unit,
+        squares=held.design.fold(_squares, None, held.sample_weight),
+        intercept=held.location is not None,
     )
     problem = Problem(Objective(model.loss, model.penalty), held.design, held.y, held.sample_weight)
     unbounded = jnp.iinfo(jnp.int32).max

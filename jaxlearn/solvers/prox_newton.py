@@ -155,9 +155,9 @@ class ProxNewtonPath(WorkingSetPath):
         The last column is one of ones, without strengths.
     """
 
-    unit: Array | None = None
-    squares: Array | None = None
-    intercept: bool = eqx.field(static=True, default=False)
+    unit: Array = eqx.field(kw_only=True)
+    squares: Array = eqx.field(kw_only=True)
+    intercept: bool = eqx.field(static=True, kw_only=True)
 
     needs: ClassVar = frozenset({"columns", "fold"})
 
