@@ -89,6 +89,7 @@ def dtype(data_dtype):
 # Each program is some mappings of memory, of which Linux gives a process 65,530: beyond them the compiler dies.
 MOST_MAPPINGS, TESTS_BETWEEN = 30_000, 20
 MAPPINGS = Path("/proc/self/maps")
+COUNT = itertools.count()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -107,9 +108,6 @@ def few_mappings():
             many = sum(1 for _ in mappings) > MOST_MAPPINGS
         if many:
             jax.clear_caches()
-
-
-COUNT = itertools.count()
 
 
 class CountCompiles:

@@ -195,8 +195,9 @@ class LogisticRegression(ProbabilisticClassifier):
     @property
     def _share(self) -> float:
         """Of the l1 part."""
-        named = {"l1": 1.0, "l2": 0.0, None: 0.0}
-        return named[self.penalty] if self.penalty in named else float(self.l1_ratio or 0)
+        if self.penalty is None or np.isinf(self.C):
+            return 0.0
+        return {"l1": 1.0, "l2": 0.0}.get(self.penalty, float(self.l1_ratio or 0))
 
     def _refuse_unsupported(self) -> None:
         if self._share and self.solver not in SELECTING:

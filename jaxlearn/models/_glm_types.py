@@ -81,6 +81,8 @@ class GLM(eqx.Module):
             raise ValueError(f"`preconditioner={self.preconditioner!r}`; expected one of {PRECONDITIONERS}.")
         if kind == "sparse_smooth" and not isinstance(self.loss, (Logistic, Poisson)):
             raise ValueError(f"{type(self.loss).__name__} takes the penalties NoPenalty and L2; got ElasticNet.")
+        if kind == "sparse_smooth" and self.penalty.positive and self.fit_intercept:  # type: ignore[attr-defined]
+            raise ValueError(f"{type(self.loss).__name__} with `positive=True` takes `fit_intercept=False`.")
 
     @property
     def kind(self) -> str:

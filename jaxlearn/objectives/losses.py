@@ -178,9 +178,10 @@ class Poisson(Loss):
         return jnp.where(v >= 0, jax.scipy.special.xlogy(safe, safe) - safe, jnp.inf)
 
     def divergence(self, y, f, s):
+        # v + y = μ + d, and (μ + d) log(1 + d / μ) − d
         mean = jnp.exp(f)
-        v = y + s * (mean - y)
-        return jnp.maximum(jax.scipy.special.xlogy(v, v) - v * f - v + mean, 0)
+        d = (1 - s) * (y - mean)
+        return jnp.maximum(jax.scipy.special.xlog1py(mean + d, d / mean) - d, 0)
 
     def link(self, mean):
         return jnp.log(mean)
