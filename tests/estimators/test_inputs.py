@@ -113,8 +113,7 @@ def test_one_class():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (LogisticRegression(penalty="l1", solver="saga"), "l1 part"),
-        (LogisticRegression(l1_ratio=0.5, solver="saga"), "l1 part"),
+        (LogisticRegression(penalty="l1", solver="lbfgs"), "supports only"),
         (LogisticRegression(dual=True, solver="liblinear"), "dual=True"),
         (LogisticRegression(intercept_scaling=2.0, solver="liblinear"), "intercept_scaling"),
         (Lasso(precompute=np.eye(3)), "does not take a Gram matrix"),
@@ -131,6 +130,13 @@ def test_one_class():
 def test_unsupported_parameters(model, message):
     with pytest.raises(ValueError, match=message):
         model.fit(X, y)
+
+
+@pytest.mark.parametrize("part", [{"penalty": "l1"}, {"l1_ratio": 0.5}])
+def test_an_l1_part_takes_two_classes(part):
+    assert LogisticRegression(solver="saga", **part).fit(X, y > 0).converged_
+    with pytest.raises(ValueError, match="l1 part"):
+        LogisticRegression(solver="saga", **part).fit(X, np.arange(40) % 3)
 
 
 def test_liblinear_takes_two_classes():

@@ -8,7 +8,7 @@ import pytest
 from jaxlearn.access import Dense, stream
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
-from jaxlearn.objectives import L1, L2, Logistic, NoPenalty, Squared
+from jaxlearn.objectives import L1, L2, Gamma, Logistic, NoPenalty, Squared
 from jaxlearn.solvers import (
     CONVERGED,
     LBFGS,
@@ -116,7 +116,7 @@ def test_impossible_combinations_are_refused_when_configured():
     with pytest.raises(ValueError, match="does not solve"):
         GLM(loss=Logistic(), solver="spectral")
     with pytest.raises(ValueError, match="ElasticNet"):
-        GLM(loss=Logistic(), penalty=L1(0.1))
+        GLM(loss=Gamma(), penalty=L1(0.1))
     with pytest.raises(ValueError, match="rows"):
         glm.fit(GLM(), np.ones((3, 2)), np.ones(4))
     with pytest.raises(ValueError, match="sample_weight"):
