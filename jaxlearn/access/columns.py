@@ -15,7 +15,7 @@ __all__ = ["ColumnQuadratic", "column_quadratic", "gram_quadratic"]
 
 
 class ColumnQuadratic(Quadratic):
-    """``½ Σ ω (y − X b)²`` with X read by columns; a point is the residual vector of the local rows.
+    """``½ Σ ω (y − X b)²`` with X read by columns; a point is the residual of the local rows, (n,) or (n, k).
 
     With `gram_matrix`, the curvature comes from memory, and every residual still from X: rounding errors of the moments
     then slow a float32 fit down, and never enter its certificate.
@@ -33,7 +33,7 @@ class ColumnQuadratic(Quadratic):
     def start(self, columns, coef):
         if columns.shape[0] == self.design.shape[1]:  # all of them, in order
             return self.y - self.design.matvec(coef)
-        return self.y - _times(coef, self.design.take(columns))
+        return self.y - _combined(coef, self.design.take(columns))
 
     def correlations(self, point):
         return self.design.fold(_correlations, None, point, self.sample_weight)
@@ -42,7 +42,7 @@ class ColumnQuadratic(Quadratic):
         return self.design.fold(_correlations_at, columns, point, self.sample_weight)
 
     def move(self, point, columns, step):
-        return point - _times(step, self.design.take(columns))
+        return point - _combined(step, self.design.take(columns))
 
     def gram(self, columns):
         if self.gram_matrix is not None:
@@ -58,8 +58,10 @@ def column_quadratic(design: Design, y: Array, sample_weight: Array) -> ColumnQu
     ----------
     design : Design
         Serves ``columns``.
-    y, sample_weight : (n_samples,)
-        Centred target; weights that sum to one over all rows.
+    y : (n_samples,) or (n_samples, k)
+        Centred.
+    sample_weight : (n_samples,)
+        Weights that sum to one over all rows.
     """
     correlation, energy, squares = design.fold(_first_moments, None, y, sample_weight)
     return ColumnQuadratic(correlation, energy, squares, design, y, sample_weight)
@@ -78,25 +80,35 @@ def gram_quadratic(design: Design, y: Array, sample_weight: Array) -> Quadratic:
 
 
 def _first_moments(_: Any, X: Design, y: Array, w: Array) -> tuple[Array, Array, Array]:
-    return X.rmatvec(w * y), w @ jnp.square(y), X.squares(w)
+    return *_correlations(None, X, y, w), X.squares(w)
 
 
 def _second_moments(_: Any, X: Design, y: Array, w: Array) -> tuple[tuple[Array, Array, Array], Array]:
     gram = X.gram(w)
-    return (X.rmatvec(w * y), w @ jnp.square(y), jnp.diagonal(gram)), gram
+    return (*_correlations(None, X, y, w), jnp.diagonal(gram)), gram
 
 
 def _correlations(_: Any, X: Design, r: Array, w: Array) -> tuple[Array, Array]:
-    return X.rmatvec(w * r), w @ jnp.square(r)
+    if r.ndim == 1:
+        return X.rmatvec(w * r), w @ jnp.square(r)
+    return X.rmatvec(w[:, None] * r), w @ jnp.square(r).sum(1)
 
 
 def _correlations_at(columns: Array, X: Design, r: Array, w: Array) -> Array:
-    return _times(w * r, X.take(columns).T)
+    rows = X.take(columns)
+    return _times(w * r, rows.T) if r.ndim == 1 else _times(rows, w[:, None] * r)
 
 
 def _column_gram(columns: Array, X: Design, w: Array) -> Array:
     rows = X.take(columns)
     return _times(rows * w[None], rows.T)
+
+
+def _combined(coef: Array, rows: Array) -> Array:
+    """``rowsᵀ b``."""
+    if coef.ndim == 1:
+        return _times(coef, rows)
+    return jnp.einsum("jt,jn->nt", coef, rows, precision=lax.Precision.HIGHEST)
 
 
 def _times(a: Array, b: Array) -> Array:

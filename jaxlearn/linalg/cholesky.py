@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jax import Array, lax
 
-__all__ = ["Equilibrated", "factor", "jitter", "masked_solve", "solve"]
+__all__ = ["Equilibrated", "factor", "jitter", "lower", "masked_solve", "solve"]
 
 # Pivots that differ by more than this many roundings tell of a singular system.
 SINGULAR = 8
@@ -17,6 +17,11 @@ def jitter(matrix: Array) -> Array:
     """The ridge that lets Cholesky pass on a singular Gram matrix of this dtype: a few ulps of its mean diagonal."""
     scale = jnp.trace(matrix) / matrix.shape[-1]
     return 8 * jnp.finfo(matrix.dtype).eps * matrix.shape[-1] * scale + jnp.finfo(matrix.dtype).tiny
+
+
+def lower(matrix: Array) -> Array:
+    """Lower Cholesky factor."""
+    return lax.linalg.cholesky(matrix, symmetrize_input=False)
 
 
 def factor(matrix: Array, share: float = 0.0) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import equinox as eqx
@@ -10,7 +11,7 @@ from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
 
-from .gap import duality_gap
+from .gap import duality_gap, magnitude, of_each
 from .protocols import Solver
 from .proximal_gradient import accelerate
 from .quadratic import Quadratic
@@ -105,12 +106,13 @@ class FeatureSign(Solver):
     def tell(self, objective, state, answer):
         quadratic: Quadratic = answer
         eps = jnp.finfo(state.g.dtype).eps
-        hessian = quadratic.gram(jnp.arange(state.coef.shape[0], dtype=jnp.int32)) + jnp.diag(self.l2)
+        gram = quadratic.gram(jnp.arange(state.coef.shape[0], dtype=jnp.int32))
+        hessian = gram + jnp.diag(jnp.repeat(self.l2, len(gram) // len(self.l2)))
         start = state.coef, state.g
-        near, lipschitz = accelerate(hessian, start, self.l1, state.lipschitz, state.burst, positive=self.positive)
-        moved = self._newton(hessian, near, state.g - _times(hessian, near - state.coef))
+        near, lipschitz = accelerate(partial(self._times, hessian), self._held, start, state.lipschitz, state.burst)
+        moved = self._newton(hessian, near, state.g - self._times(hessian, near - state.coef))
         # a correlation is rounded by ulps of ‖X_j‖ ‖r‖: a move that gains less than these only shuffles errors
-        noise = NOISE * eps * (jnp.abs(moved - state.coef) @ jnp.sqrt(quadratic.squares * state.energy))
+        noise = NOISE * eps * (magnitude(moved - state.coef) @ jnp.sqrt(quadratic.squares * state.energy))
         gained = self._gain(hessian, start, moved) < -noise
         coef = jnp.where(gained, moved, state.coef)
         g, energy = self._evaluate(quadratic, coef)
@@ -120,16 +122,23 @@ class FeatureSign(Solver):
         best_gap = jnp.minimum(gap, state.best_gap)
         return _State(coef, g, energy, gap, longer, lipschitz, best_gap, n_idle, gained)
 
+    def _times(self, hessian: Array, d: Array) -> Array:
+        return jnp.matmul(d, hessian, precision=lax.Precision.HIGHEST)
+
+    def _held(self, z: Array, lipschitz: Array) -> Array:
+        most = self.l1 / lipschitz
+        return jnp.minimum(z, most) if self.positive else jnp.clip(z, -most, most)
+
     def _evaluate(self, quadratic: Quadratic, coef: Array) -> tuple[Array, Array]:
         everywhere = jnp.arange(coef.shape[0], dtype=jnp.int32)
         smooth, energy = quadratic.correlations(quadratic.start(everywhere, coef))
-        return smooth - self.l2 * coef, energy
+        return smooth - of_each(self.l2, coef) * coef, energy
 
     def _gain(self, hessian: Array, start: tuple[Array, Array], coef: Array) -> Array:
         """Objective at `coef` less that at `start`, as a sum of differences."""
         old, g = start
         d = coef - old
-        return jnp.sum(self.l1 * (jnp.abs(coef) - jnp.abs(old)) - g * d + 0.5 * d * _times(hessian, d))
+        return jnp.sum(self.l1 * (jnp.abs(coef) - jnp.abs(old)) - g * d + 0.5 * d * self._times(hessian, d))
 
     def _newton(self, hessian: Array, coef: Array, g: Array) -> Array:
         """Where the Newton step for the signs of `coef` leads; `coef`, if nowhere lower."""
@@ -138,14 +147,10 @@ class FeatureSign(Solver):
         crossing = coef * (coef + d) < 0
         t = jnp.where(crossing, -coef / jnp.where(crossing, d, 1), 1)
         absolute = jnp.abs(coef[None, :] + t[:, None] * d[None, :]) - jnp.abs(coef)[None, :]
-        along = -t * (g @ d) + 0.5 * jnp.square(t) * (d @ _times(hessian, d)) + absolute @ self.l1
+        along = -t * (g @ d) + 0.5 * jnp.square(t) * (d @ self._times(hessian, d)) + absolute @ self.l1
         best = t[jnp.argmin(along)]
         at_breakpoint = jnp.where(crossing & (t == best), 0, coef + best * d)
         clipped = jnp.where(crossing, 0, coef + d)
         at_clipped = self._gain(hessian, (coef, g), clipped)
         lower = jnp.where(at_clipped < along.min(), clipped, at_breakpoint)
         return jnp.where(jnp.minimum(at_clipped, along.min()) < 0, lower, coef)
-
-
-def _times(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

@@ -5,7 +5,8 @@ The textbook ``primal − dual`` cancels: in float32 it returns zero, or less, l
 
     gap = ½ (1 − s)² (Σ ω r² + Σ l2 b²) + Σ_j (l1_j |b_j| − s b_j g_j)
 
-whose summands keep their relative accuracy in any precision (Ndiaye et al., Gap Safe screening rules, JMLR 2017).
+whose summands keep their relative accuracy in any precision (Ndiaye et al., Gap Safe screening rules, JMLR 2017). Where
+coefficients come in groups, rows of a matrix, ``|·|`` is the norm of a row.
 """
 
 from __future__ import annotations
@@ -13,12 +14,22 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["dual_scale", "duality_gap"]
+__all__ = ["dual_scale", "duality_gap", "magnitude", "of_each"]
+
+
+def magnitude(b: Array) -> Array:
+    """``|b_j|``: of each number of (p,), or the norm of each row of (p, k)."""
+    return jnp.abs(b) if b.ndim == 1 else jnp.sqrt(jnp.square(b).sum(1))
+
+
+def of_each(values: Array, b: Array) -> Array:
+    """(p,), in a shape that multiplies `b`, (p,) or (p, k)."""
+    return values if b.ndim == 1 else values[:, None]
 
 
 def dual_scale(g: Array, l1: Array, positive: bool) -> Array:
     """Largest s ≤ 1 for which ``s g_j`` is dual feasible in every coordinate that has an l1 strength."""
-    push = g if positive else jnp.abs(g)
+    push = g if positive else magnitude(g)
     binding = (l1 > 0) & (push > l1)
     return jnp.min(jnp.where(binding, l1 / jnp.where(binding, push, 1), 1), initial=1)
 
@@ -28,15 +39,15 @@ def duality_gap(coef: Array, g: Array, energy: Array, strengths: tuple[Array, Ar
 
     Parameters
     ----------
-    coef : (p,)
-    g : (p,)
+    coef : (p,) or (p, k)
+    g : (p,) or (p, k)
         ``Xᵀ ω r − l2 b``, the negative gradient of the smooth part.
     energy : scalar
         ``Σ ω r²``.
     strengths : (l1, l2), each (p,)
-        Strengths per coordinate.
+        Strengths per coordinate, or per row.
     positive : bool
-        The problem is restricted to b ≥ 0.
+        The problem is restricted to b ≥ 0, (p,).
 
     Returns
     -------
@@ -49,17 +60,24 @@ def duality_gap(coef: Array, g: Array, energy: Array, strengths: tuple[Array, Ar
     l1, l2 = strengths
     s = dual_scale(g, l1, positive)
     only_l2 = (l1 == 0) & (l2 > 0)
-    push = jnp.maximum(g, 0) if positive else jnp.abs(g)
-    quadratic = energy + jnp.sum(jnp.where(only_l2, 0, l2 * jnp.square(coef)))
-    linear = jnp.sum(jnp.where(only_l2, 0, l1 * jnp.abs(coef) - s * coef * g))
-    u = s * (g + l2 * coef)
+    push, size = jnp.maximum(g, 0) if positive else magnitude(g), magnitude(coef)
+    quadratic = energy + jnp.sum(jnp.where(only_l2, 0, l2 * jnp.square(size)))
+    linear = jnp.sum(jnp.where(only_l2, 0, l1 * size - s * _dot(coef, g)))
+    back = of_each(l2, coef) * coef
+    u = s * (g + back)
     reach = jnp.maximum(u, 0) if positive else u
-    terms = jnp.square(reach - l2 * coef) / (2 * jnp.where(l2 > 0, l2, 1)) + coef * (reach - u)
+    terms = _dot(reach - back, reach - back) / (2 * jnp.where(l2 > 0, l2, 1)) + _dot(coef, reach - u)
     ridge = jnp.sum(jnp.where(only_l2, terms, 0))
-    largest, size = jnp.max(jnp.where((l1 == 0) & (l2 == 0), push, 0), initial=0), jnp.sum(jnp.abs(coef))
-    free = jnp.where((size == 0) & (largest > 0), jnp.inf, largest * size)
+    largest, total = jnp.max(jnp.where((l1 == 0) & (l2 == 0), push, 0), initial=0), jnp.sum(size)
+    free = jnp.where((total == 0) & (largest > 0), jnp.inf, largest * total)
     gap = 0.5 * jnp.square(1 - s) * quadratic + linear + ridge + free
-    distance = jnp.where(coef != 0, jnp.abs(g - l1 * jnp.sign(coef)), jnp.maximum(push - l1, 0))
+    held = magnitude(g - of_each(l1, coef) * (coef / of_each(jnp.where(size > 0, size, 1), coef)))
+    distance = jnp.where(size > 0, held, jnp.maximum(push - l1, 0))
     strong = jnp.sum(jnp.square(distance) / (2 * jnp.where(l2 > 0, l2, 1)))
     # a summand that is zero in exact arithmetic may round to minus one ulp
     return jnp.maximum(jnp.where((l2 > 0).all(), jnp.minimum(gap, strong), gap), 0)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    """Products of numbers, or of rows."""
+    return a * b if a.ndim == 1 else (a * b).sum(1)

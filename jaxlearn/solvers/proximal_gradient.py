@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
@@ -24,30 +26,35 @@ class _State(eqx.Module):
 
 
 def accelerate(
-    hessian: Array, start: tuple[Array, Array], l1: Array, lipschitz: Array, n_steps: Array, *, positive: bool
+    times: Callable[[Array], Array],
+    held: Callable[[Array, Array], Array],
+    start: tuple[Array, Array],
+    lipschitz: Array,
+    n_steps: Array,
 ) -> tuple[Array, Array]:
-    """`n_steps` accelerated proximal gradient steps on ``½ bᵀ H b − q·b + Σ l1 |b|``, or on the same over b ≥ 0.
+    """`n_steps` accelerated proximal gradient steps on ``½ bᵀ H b − q·b + Ω(b)``.
 
-    ``b⁺ = S(z + (q − H z) / L, l1 / L)``, with S the soft threshold and z extrapolated from the last two b; the momentum
+    ``b⁺ = prox(z + (q − H z) / L)``, with prox that of ``Ω / L`` and z extrapolated from the last two b; the momentum
     starts anew where it points uphill. L grows whenever ``dᵀ H d > L ‖d‖²`` is seen along a step d, which is then not
     taken.
 
     Parameters
     ----------
-    hessian : (K, K)
-        H.
-    start : (coef, g), each (K,)
-        b, and ``g = q − H b`` there. Later gradients are differences from it, so that g may be more accurate than H.
-    l1 : (K,)
+    times : callable
+        ``d ↦ H d``.
+    held : callable
+        ``(z, L) ↦ z − prox(z)``, what the penalty holds back: for ``l1 |b|``, z clipped to ``± l1 / L``.
+    start : (coef, g)
+        b, of any shape, and ``g = q − H b`` there. Later gradients are differences from it, so that g may be more accurate than H.
     lipschitz : scalar
         A first guess of L, the largest eigenvalue of H: a lower bound is best.
     n_steps : int32 scalar
         Products with H, those that raise L included.
-    positive : bool
 
     Returns
     -------
-    coef : (K,)
+    coef
+        b.
     lipschitz : scalar
         The L in use at the end.
 
@@ -61,15 +68,14 @@ def accelerate(
 
     def step(_: Array, state: _State) -> _State:
         z = state.ahead + state.g_ahead / state.lipschitz
-        shrunk = z - jnp.clip(z, -l1 / state.lipschitz, l1 / state.lipschitz)
-        coef = jnp.maximum(shrunk, 0) if positive else shrunk
-        g = g0 - jnp.matmul(coef - coef0, hessian, precision=lax.Precision.HIGHEST)
+        coef = z - held(z, state.lipschitz)
+        g = g0 - times(coef - coef0)
         d = coef - state.ahead
-        curvature, length = d @ (state.g_ahead - g), d @ d
-        noise = 4 * eps * (jnp.abs(d) @ (jnp.abs(state.g_ahead) + jnp.abs(g)))
+        curvature, length = jnp.sum(d * (state.g_ahead - g)), jnp.sum(d * d)
+        noise = 4 * eps * jnp.sum(jnp.abs(d) * (jnp.abs(state.g_ahead) + jnp.abs(g)))
         steep = curvature - noise > state.lipschitz * length
         # momentum that leads uphill is forgotten
-        before = jnp.where(d @ (coef - state.coef) < 0, 1, state.momentum)
+        before = jnp.where(jnp.sum(d * (coef - state.coef)) < 0, 1, state.momentum)
         after = 0.5 * (1 + jnp.sqrt(1 + 4 * jnp.square(before)))
         beta = (before - 1) / after
         ahead, g_ahead = coef + beta * (coef - state.coef), g + beta * (g - state.g)

@@ -1,7 +1,7 @@
 """Least squares seen through columns: what coordinate and working-set solvers ask of the data.
 
-``f(b) = ½ Σ ω_i (y_i − X_i b)²`` with ω summing to one. `Quadratic` is the protocol; `GramQuadratic` holds the moments
-and never touches X again. The realisation over a design's columns lives in access, as every reading of X does.
+``f(b) = ½ Σ ω_i (y_i − X_i b)²`` with ω summing to one; b is (p,), or (p, k) for k targets, whose sum f is then. `Quadratic` is
+the protocol; `GramQuadratic` holds the moments and never touches X again. The realisation over a design's columns lives in access, as every reading of X does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-__all__ = ["GramQuadratic", "Quadratic"]
+__all__ = ["GramQuadratic", "GroupedQuadratic", "Quadratic", "spread"]
 
 
 class Quadratic(eqx.Module):
@@ -20,7 +20,7 @@ class Quadratic(eqx.Module):
 
     Attributes
     ----------
-    correlation : (p,)
+    correlation : (p,) or (p, k)
         ``Xᵀ ω y``: the negative gradient at zero.
     energy : scalar
         ``Σ ω y²``, twice the objective at zero: the unit of the tolerance.
@@ -55,6 +55,11 @@ class Quadratic(eqx.Module):
         """``X_Wᵀ diag(ω) X_W``, (K, K)."""
         raise NotImplementedError
 
+    def restricted(self, columns: Array, at: tuple[Array, Array]) -> Quadratic:
+        """The problem in ``b_W`` alone, from ``b_W`` and ``X_Wᵀ ω r`` where all other coefficients are zero."""
+        gram, (coef, g) = self.gram(columns), at
+        return GramQuadratic(g + _times(coef, gram), self.energy, jnp.diagonal(gram), gram)
+
 
 class GramQuadratic(Quadratic):
     """Least squares from its moments; ``gram_matrix`` is (p, p)."""
@@ -67,7 +72,7 @@ class GramQuadratic(Quadratic):
 
     def start(self, columns, coef):
         g = self.correlation - _times(coef, self._rows(columns))
-        return g, jnp.maximum(self.energy - coef @ (self.correlation[columns] + g[columns]), 0)
+        return g, jnp.maximum(self.energy - jnp.sum(coef * (self.correlation[columns] + g[columns])), 0)
 
     def correlations(self, point):
         return point
@@ -78,11 +83,71 @@ class GramQuadratic(Quadratic):
     def move(self, point, columns, step):
         g, energy = point
         moved = g - _times(step, self._rows(columns))
-        return moved, jnp.maximum(energy - step @ (g[columns] + moved[columns]), 0)
+        return moved, jnp.maximum(energy - jnp.sum(step * (g[columns] + moved[columns])), 0)
 
     def gram(self, columns):
         return self.gram_matrix if len(columns) == len(self.gram_matrix) else self.gram_matrix[columns][:, columns]
 
 
+class GroupedQuadratic(Quadratic):
+    """Least squares whose coefficients are those of groups of features, (J, m), and whose columns are the groups.
+
+    Attributes
+    ----------
+    inner : Quadratic
+        Of the features, for one target.
+    index : (J, m) of int32
+        Features of each group; their number, p, fills up where a group has less than m.
+    """
+
+    inner: Quadratic
+    index: Array
+
+    @classmethod
+    def of(cls, inner: Quadratic, index: Array) -> GroupedQuadratic:
+        """The same objective, by groups."""
+        squares = spread(inner.squares, index).sum(1)  # a trace bounds the curvature of a group
+        return cls(spread(inner.correlation, index), inner.energy, squares, inner, index)
+
+    @property
+    def serves(self):  # type: ignore[override]
+        return self.inner.serves
+
+    def start(self, columns, coef):
+        index, p = self.index[columns].ravel(), len(self.inner.squares)
+        if len(index) < p:
+            return self.inner.start(jnp.minimum(index, p - 1), coef.ravel())
+        everything = jnp.zeros(p, coef.dtype).at[index].set(coef.ravel(), mode="drop")
+        return self.inner.start(jnp.arange(p, dtype=jnp.int32), everything)
+
+    def correlations(self, point):
+        g, energy = self.inner.correlations(point)
+        return spread(g, self.index), energy
+
+    def gram(self, columns):
+        index, p = self.index[columns].ravel(), len(self.inner.squares)
+        at, there = jnp.minimum(index, p - 1), index < p
+        # of as many columns as there are, in whatever order, an inner one would think that they are all in order
+        gram = self.inner.gram(at) if len(at) < p else self.inner.gram(jnp.arange(p, dtype=jnp.int32))[at][:, at]
+        return jnp.where(there[:, None] & there[None, :], gram, 0)
+
+    def restricted(self, columns, at):
+        gram, (coef, g) = self.gram(columns), at
+        correlation = g + _times(coef.ravel(), gram).reshape(g.shape)
+        inner = GramQuadratic(correlation.ravel(), self.energy, jnp.diagonal(gram), gram)
+        largest = inner.squares.reshape(g.shape).max(1)
+        return GroupedQuadratic(
+            correlation, self.energy, largest, inner, jnp.arange(g.size, dtype=jnp.int32).reshape(g.shape)
+        )
+
+
+def spread(values: Array, index: Array) -> Array:
+    """(J, m) of what features (p,) have, zero where `index` is p."""
+    return jnp.where(index < len(values), values[jnp.minimum(index, len(values) - 1)], 0)
+
+
 def _times(b: Array, rows: Array) -> Array:
-    return jnp.matmul(b, rows, precision=lax.Precision.HIGHEST)
+    """``rowsᵀ b``."""
+    if b.ndim == 1:
+        return jnp.matmul(b, rows, precision=lax.Precision.HIGHEST)
+    return jnp.einsum("jt,jp->pt", b, rows, precision=lax.Precision.HIGHEST)

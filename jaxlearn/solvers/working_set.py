@@ -10,9 +10,9 @@ from jax import Array, lax
 
 from . import tree
 from .feature_sign import FeatureSign
-from .gap import dual_scale, duality_gap
+from .gap import dual_scale, duality_gap, magnitude, of_each
 from .protocols import Problem, Solver
-from .quadratic import GramQuadratic, Quadratic
+from .quadratic import Quadratic
 from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, STALLED, Budget, Solution
 from .solve import solve
 
@@ -31,7 +31,7 @@ class Path(eqx.Module):
 
     Attributes
     ----------
-    coef : (n_alphas, p)
+    coef : (n_alphas, p), or (n_alphas, p, k)
     gap : (n_alphas,)
         Duality gaps, certified by a pass over X at `coef`.
     n_steps : (n_alphas,)
@@ -49,7 +49,7 @@ class Path(eqx.Module):
 class Look(NamedTuple):
     """What one pass tells at the coefficients."""
 
-    g: Array  # (p,), the negative gradient of the smooth part
+    g: Array  # of the shape of the coefficients, the negative gradient of the smooth part
     gap: Array
     unit: Array  # of the tolerance
     rest: Any
@@ -118,15 +118,15 @@ class WorkingSetPath(Solver):
     positive: bool = eqx.field(static=True, default=False)
 
     def init(self, problem, params, key=None):
-        n_alphas, p = self.alphas.shape[0], params.shape[0]
+        n_alphas = self.alphas.shape[0]
         zero = jnp.zeros(n_alphas, params.dtype)
         path = Path(
-            jnp.zeros((n_alphas, p), params.dtype),
+            jnp.zeros((n_alphas, *params.shape), params.dtype),
             zero + jnp.inf,
             jnp.zeros(n_alphas, jnp.int32),
             jnp.full(n_alphas, -1, jnp.int32),
         )
-        columns = self._largest(jnp.abs(params))
+        columns = self._largest(magnitude(params))
         infinite = jnp.asarray(jnp.inf, params.dtype)
         return _State(params, columns, self.first, jnp.int32(0), infinite, jnp.int32(0), path)
 
@@ -158,10 +158,10 @@ class WorkingSetPath(Solver):
         alpha = self.alphas[jnp.minimum(state.index, self.alphas.shape[0] - 1)]
         l1, l2 = alpha * self.l1, alpha * self.l2
         look = self._look(answer, state, (l1, l2))
-        push = look.g if self.positive else jnp.abs(look.g)
-        room = self.size - (coef != 0).sum()
+        push, there = look.g if self.positive else magnitude(look.g), magnitude(coef) > 0
+        room = self.size - there.sum()
         # with more than half of the set in use, and more columns waiting than find room, passes would only take turns
-        crowded = (2 * room < self.size) & (((coef == 0) & (push > l1)).sum() > room)
+        crowded = (2 * room < self.size) & ((~there & (push > l1)).sum() > room)
         full = (self.size < coef.shape[0]) & ((room == 0) | crowded)
         state = self._record(state, look.gap, self.tol * look.unit, full)
         return lax.cond(self._over(state), lambda: state, lambda: self._improve(answer, state, look))
@@ -169,7 +169,7 @@ class WorkingSetPath(Solver):
     def _look(self, quadratic: Quadratic, state: _State, strengths: tuple[Array, Array]) -> Look:
         columns, coef = state.columns, state.coef
         smooth, energy = quadratic.correlations(quadratic.start(columns, coef[columns]))
-        g = smooth - strengths[1] * coef
+        g = smooth - of_each(strengths[1], coef) * coef
         gap = duality_gap(coef, g, energy, strengths, self.positive)
         return Look(g, gap, quadratic.energy, (smooth, energy))
 
@@ -210,19 +210,21 @@ class WorkingSetPath(Solver):
         alpha = self.alphas[state.index]
         l1, l2 = alpha * self.l1, alpha * self.l2
         smooth, energy = look.rest
-        g = smooth - l2 * state.coef
+        g = smooth - of_each(l2, smooth) * state.coef
         gap = duality_gap(state.coef, g, energy, (l1, l2), self.positive)
         columns = self._select(state.coef, (g, gap), (l1, l2), quadratic.squares)
-        gram, start = quadratic.gram(columns), state.coef[columns]
-        correlation = smooth[columns] + jnp.matmul(gram, start, precision=lax.Precision.HIGHEST)
-        inner = GramQuadratic(correlation, quadratic.energy, jnp.diagonal(gram), gram)
+        start = state.coef[columns]
         solution = solve(
-            Problem(None, inner, None, None),
-            FeatureSign(l1[columns], l2[columns], self.positive),
+            Problem(None, quadratic.restricted(columns, (start, smooth[columns])), None, None),
+            self._inner(l1[columns], l2[columns]),
             start,
             budget=Budget(INNER_SHARE * self.tol * quadratic.energy, MAX_INNER_STEPS),
         )
         return self._moved(state, columns, solution)
+
+    def _inner(self, l1: Array, l2: Array) -> Solver:
+        """What solves the problem on the working set."""
+        return FeatureSign(l1, l2, self.positive)
 
     def _moved(self, state: _State, columns: Array, solution: Solution) -> _State:
         """With what was found on the working set."""
@@ -237,11 +239,11 @@ class WorkingSetPath(Solver):
         (g, gap), (l1, l2) = at, strengths
         if self.size == coef.shape[0]:
             return jnp.arange(self.size, dtype=jnp.int32)
-        push = g if self.positive else jnp.abs(g)
+        push = g if self.positive else magnitude(g)
         norm = jnp.sqrt(squares + l2)
         score = jnp.where(norm > 0, (push - l1) / jnp.where(norm > 0, norm, 1), -jnp.inf)
         # Gap Safe: no optimal dual point within the sphere of radius √(2 gap) reaches the bound of a screened column
         s = dual_scale(g, l1, self.positive)
         screened = s * push + norm * jnp.sqrt(2 * gap) < l1
         score = jnp.where(screened, -jnp.finfo(score.dtype).max, score)
-        return self._largest(jnp.where((coef != 0) | ((l1 == 0) & (l2 == 0)), jnp.inf, score))
+        return self._largest(jnp.where((magnitude(coef) > 0) | ((l1 == 0) & (l2 == 0)), jnp.inf, score))
