@@ -21,6 +21,7 @@ from jaxlearn.solvers.implicit import attach_derivative
 from jaxlearn.solvers.lbfgs import LBFGS
 from jaxlearn.solvers.newton import NewtonCholesky
 from jaxlearn.solvers.protocols import Objective, Problem, Solver
+from jaxlearn.solvers.quadratic import Quadratic
 from jaxlearn.solvers.solution import CONVERGED, NONFINITE, STALLED, Budget, Solution
 from jaxlearn.solvers.solve import solve
 from jaxlearn.solvers.variance_reduced import METHODS, VarianceReduced
@@ -30,13 +31,17 @@ from ._glm_types import GLM, MEDIUM, SMALL, FittedGLM
 from ._weights import weighted
 
 __all__ = [
+    "Centred",
+    "along",
     "attach_sparse",
+    "by_columns",
     "centre",
     "constant",
     "fit_smooth",
     "fit_sparse",
     "fit_squared",
     "follow",
+    "limits",
     "prepare",
     "spectrum_of",
     "squared_solver",
@@ -208,34 +213,43 @@ def _with_free_intercept(penalty: Penalty, n_features: int, dtype: Any) -> Penal
 def follow(model: GLM, centred: Centred, alphas: Array, init: Array | None, first: ArrayLike) -> tuple[Any, int]:
     """The path, and the size of its working set."""
     held = constant(centred)
-    n_samples, n_features = held.design.shape
-    size = min(n_features, SMALL if model.working_set is None else model.working_set)
+    quadratic = by_columns(model, held, alphas.shape[0])
+    l1, l2 = lax.stop_gradient(model.penalty.strengths(quadratic.correlation))
+    size = min(held.design.shape[1], SMALL if model.working_set is None else model.working_set)
+    positive = model.penalty.positive  # type: ignore[attr-defined]
+    solver = WorkingSetPath(lax.stop_gradient(alphas), l1, l2, *limits(model, alphas.dtype, first), size, positive)
+    return along(model, quadratic, solver, init), size
+
+
+def by_columns(model: GLM, centred: Centred, n_alphas: int) -> Quadratic:
+    """Least squares as it is read for paths."""
+    n_samples, n_features = centred.design.shape
     # a Gram matrix costs as much as p / 2 passes, a path about one for each alpha
-    worth = n_features <= n_samples and n_features <= min(MEDIUM, 4 * alphas.shape[0])
+    worth = n_features <= n_samples and n_features <= min(MEDIUM, 4 * n_alphas)
     gram = (n_features <= SMALL or worth) if model.precompute is None else model.precompute
     build = gram_quadratic if gram else column_quadratic
-    quadratic = build(held.design, held.y, held.sample_weight)
-    l1, l2 = lax.stop_gradient(model.penalty.strengths(quadratic.correlation))
-    solver = WorkingSetPath(
-        lax.stop_gradient(alphas),
-        l1,
-        l2,
-        jnp.asarray(model.tol, alphas.dtype),
-        jnp.asarray(model.max_steps, jnp.int32),
-        jnp.asarray(first, jnp.int32),
-        size,
-        model.penalty.positive,  # type: ignore[attr-defined]
-    )
-    start = jnp.zeros(n_features, alphas.dtype) if init is None else lax.stop_gradient(jnp.asarray(init, alphas.dtype))
-    unbounded = jnp.iinfo(jnp.int32).max
+    return build(centred.design, centred.y, centred.sample_weight)
+
+
+def limits(model: GLM, dtype: Any, first: ArrayLike) -> tuple[Array, Array, Array]:
+    """Where a path ends, and begins."""
+    return jnp.asarray(model.tol, dtype), jnp.asarray(model.max_steps, jnp.int32), jnp.asarray(first, jnp.int32)
+
+
+def along(model: GLM, quadratic: Quadratic, solver: WorkingSetPath, init: Array | None) -> Any:
+    """The path that a solver finds."""
+    start = jnp.zeros_like(quadratic.correlation)
+    start = start if init is None else lax.stop_gradient(jnp.asarray(init, start.dtype))
     problem = Problem(Objective(model.loss, model.penalty), quadratic, None, None)
-    return solve(problem, solver, start, budget=Budget(0.0, unbounded)).state.path, size
+    return solve(problem, solver, start, budget=Budget(0.0, jnp.iinfo(jnp.int32).max)).state.path
 
 
 def fit_sparse(model: GLM, centred: Centred, init: Array | None, key: Array | None) -> FittedGLM:
     """Least squares with an l1 part, for one target."""
     if centred.y.ndim > 1:
-        raise ValueError("an l1 penalty takes one target, `y` of shape (n_samples,): use `vmap` over targets.")
+        raise ValueError(
+            "an l1 penalty takes one target, `y` of shape (n_samples,): use `vmap` over targets, or `GroupElasticNet`."
+        )
     n_features = size = centred.design.shape[1]
     if model.solver == "coordinate_descent":
         solution = _fit_columns(model, centred, CoordinateDescent, init, key)

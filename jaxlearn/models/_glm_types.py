@@ -6,7 +6,7 @@ import equinox as eqx
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxlearn.objectives import ElasticNet, Logistic, Loss, NoPenalty, Penalty, Poisson, Squared
+from jaxlearn.objectives import ElasticNet, GroupElasticNet, Logistic, Loss, NoPenalty, Penalty, Poisson, Squared
 from jaxlearn.solvers.variance_reduced import METHODS, PRECONDITIONERS
 
 __all__ = ["GLM", "MEDIUM", "SMALL", "FittedGLM", "FittedPath"]
@@ -20,6 +20,7 @@ SOLVERS = {
     "squared": ("spectral", "cholesky", "least_squares", "conjugate_gradient", "newton", "lbfgs", *METHODS),
     "sparse": ("feature_sign", "coordinate_descent"),
     "sparse_smooth": ("prox_newton",),
+    "groups": ("group_newton",),
     "smooth": ("lbfgs", "newton", *METHODS),
 }
 
@@ -33,7 +34,9 @@ class GLM(eqx.Module):
         ``Squared()``, ``Logistic()`` (y in {0, 1}), ``Multinomial()`` (y one-hot), ``Poisson()`` or ``Tweedie(power)``.
     penalty : Penalty
         ``NoPenalty()``, ``L2(alpha)``, ``L1(alpha)`` or ``ElasticNet(alpha, l1_ratio)``; alpha a scalar, one for each
-        feature (p,), or, with ``L2``, one for each target (1, k).
+        feature (p,), or, with ``L2``, one for each target (1, k). With the squared loss also
+        ``GroupElasticNet(alpha, l1_ratio, groups)``: of the features, for one target, or, without `groups`, of the
+        coefficients that a feature has in k tasks, y being (n, k).
     tol : float
         l1 penalties: duality gap in units of the weighted mean of (y − ȳ)², or of the loss that a constant leaves. Smooth
         losses: largest entry of the gradient. Conjugate gradients: relative residual. Closed forms do not iterate
@@ -45,14 +48,14 @@ class GLM(eqx.Module):
         ``auto`` chooses by loss, penalty and shape. Squared loss: ``spectral`` (one eigendecomposition for all
         strengths), ``cholesky`` (one factor, for one strength that is the same for all targets; a system that is nearly
         singular is reported as stalled), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``,
-        ``coordinate_descent``; of logistic and Poisson regression ``prox_newton``. Otherwise: ``lbfgs``, ``newton``.
+        ``coordinate_descent``; of logistic and Poisson regression ``prox_newton``; of groups ``group_newton``. Otherwise: ``lbfgs``, ``newton``.
         Without l1, for dense rows in memory, also stochastic gradients with reduced variance: ``svrg``, ``saga``,
         ``katyusha``, whose steps are epochs.
     preconditioner : {"newton", "nystrom"}
         Of the stochastic ones: the Hessian of √n rows, or its leading part of rank ten.
     working_set : int, optional
-        With l1: most columns that are solved for together, and a bound on the non-zero coefficients; a fit that needs
-        more ends with the status OVERFLOW. By default at most 256.
+        With l1: most columns (or groups) that are solved for together, and a bound on those that are not zero; a fit that
+        needs more ends with the status OVERFLOW. By default at most 256, or as many groups as have so many columns.
     precompute : bool, optional
         With l1: hold the Gram matrix. By default when that saves work.
     random : bool
@@ -79,6 +82,8 @@ class GLM(eqx.Module):
             )
         if self.preconditioner not in PRECONDITIONERS:
             raise ValueError(f"`preconditioner={self.preconditioner!r}`; expected one of {PRECONDITIONERS}.")
+        if kind == "groups" and not isinstance(self.loss, Squared):
+            raise ValueError(f"GroupElasticNet takes the loss Squared; got {type(self.loss).__name__}.")
         if kind == "sparse_smooth" and not isinstance(self.loss, (Logistic, Poisson)):
             raise ValueError(f"{type(self.loss).__name__} takes the penalties NoPenalty and L2; got ElasticNet.")
         if kind == "sparse_smooth" and self.penalty.positive and self.fit_intercept:  # type: ignore[attr-defined]
@@ -86,7 +91,9 @@ class GLM(eqx.Module):
 
     @property
     def kind(self) -> str:
-        """Which family of solvers applies: ``squared``, ``sparse``, ``smooth`` or ``sparse_smooth``."""
+        """Which family of solvers applies: ``squared``, ``sparse``, ``groups``, ``smooth`` or ``sparse_smooth``."""
+        if isinstance(self.penalty, GroupElasticNet):
+            return "groups"
         if isinstance(self.penalty, ElasticNet):
             return "sparse" if isinstance(self.loss, Squared) else "sparse_smooth"
         return "squared" if isinstance(self.loss, Squared) else "smooth"

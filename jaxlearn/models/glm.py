@@ -19,6 +19,7 @@ from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Design
 from jaxlearn.solvers import closed_form
 
+from ._glm_groups import fit_groups, follow_groups, least_alpha_of_groups
 from ._glm_routes import attach_sparse, centre, fit_smooth, fit_sparse, fit_squared, follow, prepare, spectrum_of
 from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model, offset
 from ._glm_types import GLM, FittedGLM, FittedPath
@@ -91,6 +92,8 @@ def fit(
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "sparse":
         return fit_sparse(model, centred, init, key)
+    if model.kind == "groups":
+        return fit_groups(model, centred, init)
     return fit_squared(model, centred, init, key)
 
 
@@ -105,18 +108,18 @@ def path(
     first: ArrayLike = 0,
     axis_name: str | None = None,
 ) -> FittedPath:
-    """Fit an elastic net for each of a decreasing grid of alphas, each from the solution before it.
+    """Fit an elastic net, or one of groups, for each of a decreasing grid of alphas, each from the solution before it.
 
     Parameters
     ----------
     model : GLM
-        With an ``ElasticNet``, whose own alpha multiplies the grid: leave it at one, or give it one weight for each
-        feature.
+        With an ``ElasticNet`` or a ``GroupElasticNet``, whose own alpha multiplies the grid: leave it at one, or give it one weight
+        for each feature, or group.
     X, y, sample_weight, axis_name
-        As in `fit`, with y (n_samples,).
+        As in `fit`.
     alphas : (n_alphas,)
         Decreasing.
-    init : (n_features,), optional
+    init : (n_features,) or (n_features, k), optional
         Where to start.
     first : int
         Index of the alpha to begin with: a path that overflowed is continued by a model with a larger ``working_set``.
@@ -125,9 +128,9 @@ def path(
     -------
     FittedPath
     """
-    if model.kind not in ("sparse", "sparse_smooth"):
+    if model.kind not in ("sparse", "sparse_smooth", "groups"):
         raise ValueError(
-            f"`path` follows an `ElasticNet` penalty; got {type(model.penalty).__name__}: use `vmap` of `fit`."
+            f"`path` follows an `ElasticNet` or `GroupElasticNet` penalty; got {type(model.penalty).__name__}: use `vmap` of `fit`."
         )
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     alphas = jnp.asarray(alphas, y.dtype)
@@ -137,8 +140,12 @@ def path(
         coef = jax.vmap(lambda alpha, b: attach_sparse_smooth(model, rows, alpha, b, size))(alphas, found.coef)
         return FittedPath(*rows.split(coef), found.status, found.gap, found.n_steps)
     centred = centre(design, y, weight, model.fit_intercept)
-    found, size = follow(model, centred, alphas, init, first)
-    coef = jax.vmap(lambda alpha, b: attach_sparse(model, centred, alpha, b, size))(alphas, found.coef)
+    if model.kind == "groups":
+        found, coef, size = follow_groups(model, centred, alphas, init, first)
+    else:
+        found, size = follow(model, centred, alphas, init, first)
+        coef = found.coef
+    coef = jax.vmap(lambda alpha, b: attach_sparse(model, centred, alpha, b, size))(alphas, coef)
     return FittedPath(coef, jax.vmap(centred.intercept)(coef), found.status, found.gap, found.n_steps)
 
 
@@ -156,6 +163,8 @@ def alpha_max(
         correlation = null_model(model, offset(design, y, weight, model.fit_intercept))[2][: design.shape[1]]
         return _least_alpha(model, correlation)
     centred = centre(design, y, weight, model.fit_intercept)
+    if model.kind == "groups":
+        return least_alpha_of_groups(model, centred)
     correlation = centred.design.fold(_correlate, None, centred.y, centred.sample_weight)
     return _least_alpha(model, correlation)
 

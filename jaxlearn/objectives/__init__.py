@@ -2,6 +2,7 @@
 
 from .balls import Ball, ElasticNetBall, L2Ball
 from .deviances import Gamma, Tweedie
+from .groups import GroupElasticNet, as_groups
 from .losses import Logistic, Loss, Multinomial, Poisson, Squared
 from .penalties import L1, L2, ElasticNet, NoPenalty, Penalty
 
@@ -12,6 +13,7 @@ __all__ = [
     "ElasticNet",
     "ElasticNetBall",
     "Gamma",
+    "GroupElasticNet",
     "L2Ball",
     "Logistic",
     "Loss",
@@ -21,4 +23,5 @@ __all__ = [
     "Poisson",
     "Squared",
     "Tweedie",
+    "as_groups",
 ]

@@ -33,6 +33,11 @@ class Penalty(eqx.Module):
         l1, l2 = self.strengths(coef)
         return jnp.sum(l1 * jnp.abs(coef) + 0.5 * l2 * jnp.square(coef))
 
+    def subgradient(self, coef: Array) -> Array:
+        """The gradient where no coefficient is zero; one that is zero has that of its quadratic part."""
+        l1, l2 = self.strengths(coef)
+        return l2 * coef + l1 * jnp.sign(coef)
+
     def smooth_gradient(self, coef: Array) -> Array:
         """Gradient of the quadratic part."""
         return self.strengths(coef)[1] * coef

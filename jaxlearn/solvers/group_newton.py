@@ -12,7 +12,7 @@ from .feature_sign import FeatureSign
 from .gap import magnitude
 from .working_set import WorkingSetPath
 
-__all__ = ["GroupNewton", "GroupPath"]
+__all__ = ["GroupNewton", "GroupPath", "bend_of", "bent_solve"]
 
 HIGHEST = lax.Precision.HIGHEST
 # Lengths of a Newton step that are compared.
@@ -40,12 +40,9 @@ class GroupNewton(FeatureSign):
     """
 
     def _times(self, hessian, d):
-        if self._shared(hessian):
+        if len(hessian) == len(self.l1):
             return jnp.matmul(hessian, d, precision=HIGHEST)
         return jnp.matmul(d.ravel(), hessian, precision=HIGHEST).reshape(d.shape)
-
-    def _shared(self, hessian: Array) -> bool:
-        return len(hessian) == len(self.l1)
 
     def _held(self, z, lipschitz):
         size, most = magnitude(z), self.l1 / lipschitz
@@ -60,13 +57,9 @@ class GroupNewton(FeatureSign):
         return jnp.sum(self.l1 * longer) + jnp.sum(d * (0.5 * self._times(hessian, d) - g))
 
     def _newton(self, hessian, coef, g):
-        size = magnitude(coef)
-        there = size > 0
-        along = coef / jnp.where(there, size, 1)[:, None]
-        bend = jnp.where(there, self.l1 / jnp.where(there, size, 1), 0)
-        push = jnp.where(there[:, None], g - self.l1[:, None] * along, 0)
-        solve = self._of_tasks if self._shared(hessian) else self._of_entries
-        d = solve(hessian, there, (along, bend), push)
+        along, bend = bend_of(coef, self.l1)
+        there = magnitude(coef) > 0
+        d = bent_solve(hessian, there, (along, bend), g - self.l1[:, None] * along)
         trials = coef[None] + jnp.asarray(STEP_SIZES, coef.dtype)[:, None, None] * d[None]
         turned = jnp.sum(trials * coef[None], 2) <= 0
         trials = jnp.where(turned[:, :, None], 0, trials)
@@ -74,37 +67,65 @@ class GroupNewton(FeatureSign):
         best = jnp.argmin(gains)
         return jnp.where(gains[best] < 0, trials[best], coef)
 
-    def _of_tasks(self, hessian: Array, there: Array, bent: tuple[Array, Array], push: Array) -> Array:
-        """``(P ⊗ I − W D Wᵀ)⁻¹`` by the formula of Woodbury, P = H + D on the rows there, W's columns the directions."""
-        along, bend = bent
-        root = jnp.sqrt(bend)[:, None]
-        masked = jnp.where(there[:, None] & there[None, :], hessian, 0)
-        ridge = cholesky.jitter(masked) * there
-        lower = cholesky.lower(masked + jnp.diag(jnp.where(there, bend + ridge, 1)))
-        inverse = cholesky.solve(lower, jnp.eye(len(bend), dtype=bend.dtype))
-        alike = jnp.matmul(along, along.T, precision=HIGHEST)
-        rest = jnp.eye(len(bend), dtype=bend.dtype) - root * inverse * alike * root.T
-        narrow = cholesky.factor(rest)
 
-        def solve(b: Array) -> Array:
-            x = cholesky.solve(lower, b)
-            inside = cholesky.solve(narrow, root[:, 0] * jnp.sum(along * x, 1))
-            return x + cholesky.solve(lower, along * (root[:, 0] * inside)[:, None])
+def bend_of(coef: Array, l1: Array) -> tuple[Array, Array]:
+    """Directions of rows, and the curvature of ``l1_j ‖B_j‖`` across them; zeros where a row is zero."""
+    size = magnitude(coef)
+    safe = jnp.where(size > 0, size, 1)
+    return coef / safe[:, None], jnp.where(size > 0, l1 / safe, 0)
 
-        def curved(d: Array) -> Array:
-            return self._times(masked, d) + bend[:, None] * (d - along * jnp.sum(along * d, 1, keepdims=True))
 
-        d = solve(push)
-        return d + solve(push - curved(d))  # the second factor cancels where rows are short
+def bent_solve(hessian: Array, there: Array, bent: tuple[Array, Array], push: Array) -> Array:
+    """The Newton step of groups: ``(H + curvature of their norms)⁻¹ push`` on the rows that are there, zero on others.
 
-    def _of_entries(self, hessian: Array, there: Array, bent: tuple[Array, Array], push: Array) -> Array:
-        along, bend = bent
-        n_groups, size = along.shape
-        blocks = bend[:, None, None] * (jnp.eye(size, dtype=bend.dtype)[None] - along[:, :, None] * along[:, None, :])
-        rows = jnp.arange(n_groups)
-        matrix = hessian.reshape(n_groups, size, n_groups, size).at[rows, :, rows].add(blocks).reshape(hessian.shape)
-        active = jnp.repeat(there, size) & (jnp.diagonal(hessian) > 0)  # a short group fills up with zeros
-        return cholesky.masked_solve(matrix, active, push.ravel()).reshape(along.shape)
+    Parameters
+    ----------
+    hessian : (K, K), for every column of `push`, or (K m, K m), for its entries
+    there : (K,) of bool
+    bent : (along, bend), (K, m) and (K,)
+        Unit vectors v, and the curvatures across them: of row j, ``bend_j (I − v_j v_jᵀ)``.
+    push : (K, m)
+
+    Returns
+    -------
+    (K, m)
+    """
+    return (_of_tasks if len(hessian) == len(there) else _of_entries)(hessian, there, bent, push)
+
+
+def _of_tasks(hessian: Array, there: Array, bent: tuple[Array, Array], push: Array) -> Array:
+    """``(P ⊗ I − W D Wᵀ)⁻¹`` by the formula of Woodbury, P = H + D on the rows there, W's columns the directions."""
+    along, bend = bent
+    n_rows, root = len(bend), jnp.sqrt(bend)
+    push = jnp.where(there[:, None], push, 0)
+    masked = jnp.where(there[:, None] & there[None, :], hessian, 0)
+    ridge = cholesky.jitter(masked)
+    lower = cholesky.lower(masked + jnp.diag(jnp.where(there, bend + ridge, 1)))
+    inverse = cholesky.solve(lower, jnp.eye(n_rows, dtype=bend.dtype))
+    alike = jnp.matmul(along, along.T, precision=HIGHEST)
+    narrow = cholesky.factor(jnp.eye(n_rows, dtype=bend.dtype) - jnp.outer(root, root) * inverse * alike)
+
+    def solve(b: Array) -> Array:
+        x = cholesky.solve(lower, b)
+        inside = cholesky.solve(narrow, root * jnp.sum(along * x, 1))
+        return x + cholesky.solve(lower, along * (root * inside)[:, None])
+
+    def curved(d: Array) -> Array:
+        across = d - along * jnp.sum(along * d, 1, keepdims=True)
+        return jnp.matmul(masked, d, precision=HIGHEST) + bend[:, None] * across
+
+    d = solve(push)
+    return d + solve(push - jnp.where(there[:, None], curved(d), 0))  # the second factor cancels where rows are short
+
+
+def _of_entries(hessian: Array, there: Array, bent: tuple[Array, Array], push: Array) -> Array:
+    along, bend = bent
+    n_groups, size = along.shape
+    blocks = bend[:, None, None] * (jnp.eye(size, dtype=bend.dtype)[None] - along[:, :, None] * along[:, None, :])
+    rows = jnp.arange(n_groups)
+    matrix = hessian.reshape(n_groups, size, n_groups, size).at[rows, :, rows].add(blocks).reshape(hessian.shape)
+    active = jnp.repeat(there, size) & (jnp.diagonal(hessian) > 0)  # a short group fills up with zeros
+    return cholesky.masked_solve(matrix, active, push.ravel(), refine=True).reshape(along.shape)
 
 
 class GroupPath(WorkingSetPath):

@@ -19,8 +19,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
-from jaxlearn.objectives import NoPenalty, Squared
+from jaxlearn.objectives import GroupElasticNet, NoPenalty, Squared
 
+from .gap import magnitude
+from .group_newton import bend_of, bent_solve
 from .newton import hessian
 from .protocols import Problem
 
@@ -40,7 +42,7 @@ def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None)
     coef : (p,) or (p, k)
         A solution; its own derivative is ignored.
     size : int, optional
-        For (p,) with an l1 penalty: at most this many coefficients are non-zero.
+        For (p,) with an l1 penalty: at most this many coefficients are non-zero; of (p, k) in groups, so many rows.
 
     Returns
     -------
@@ -69,6 +71,8 @@ def _attach_jvp(size: int | None, primals: tuple, tangents: tuple) -> tuple[Arra
     coef = _attach(size, *primals)
     _refuse(problem)
     _, change = jax.jvp(lambda problem: _optimality(problem, coef), (problem,), (tangents[0],))
+    if isinstance(problem.objective.penalty, GroupElasticNet):
+        return coef, -_solve_groups(problem, coef, change, coef.shape[0] if size is None else size)
     if size is None or size >= coef.shape[0]:
         return coef, -_solve_all(problem, coef, change)
     l1 = problem.objective.penalty.strengths(coef)[0]
@@ -95,9 +99,8 @@ def _refuse(problem: Problem) -> None:
 def _optimality(problem: Problem, coef: Array) -> Array:
     """Gradient of the loss and the penalty, with the signs of the solution."""
     loss, penalty = problem.objective.loss, problem.objective.penalty
-    l1, l2 = penalty.strengths(coef)
     gradient = problem.design.fold(_gradient, (loss, coef), problem.y, problem.sample_weight)
-    return gradient + l2 * coef + l1 * jnp.sign(coef)
+    return gradient + penalty.subgradient(coef)
 
 
 def _solve_all(problem: Problem, coef: Array, change: Array) -> Array:
@@ -129,6 +132,22 @@ def _solve_all(problem: Problem, coef: Array, change: Array) -> Array:
     return lax.custom_linear_solve(curved, jnp.where(active, change, 0), by_conjugate_gradients, symmetric=True)
 
 
+def _solve_groups(problem: Problem, coef: Array, change: Array, size: int) -> Array:
+    """``Φ_b⁻¹ change`` over the groups that are not zero, of a squared loss."""
+    penalty, p = problem.objective.penalty, coef.shape[0]
+    rows, push = penalty.rows(coef), penalty.rows(change)
+    l1, l2 = penalty.row_strengths(rows)
+    width = 1 if penalty.groups is None else rows.shape[1]
+    score = jnp.where(l1 == 0, jnp.inf, magnitude(rows))
+    groups = lax.top_k(score, min(-(-size // width), len(score)))[1]
+    columns = groups if penalty.groups is None else penalty.groups[groups].ravel()
+    real = columns < p
+    gram = problem.design.fold(_column_gram, jnp.minimum(columns, p - 1), problem.sample_weight)
+    gram = jnp.where(real[:, None] & real[None, :], gram, 0) + jnp.diag(jnp.where(real, jnp.repeat(l2[groups], width), 0))
+    step = bent_solve(gram, score[groups] > 0, bend_of(rows[groups], l1[groups]), push[groups])
+    return penalty.joined(jnp.zeros_like(rows).at[groups].set(step, unique_indices=True), p)
+
+
 def _solve_regular(gram: Array, l2: Array, b: Array) -> Array:
     """``(G + diag(l2))⁻¹ b`` for b (p,) or (p, k), refined once."""
     matrix = gram + jnp.diag(l2)
@@ -156,6 +175,11 @@ def _gradient(query: Any, X: Any, y: Array, w: Array) -> Array:
 def _hessian(query: Any, X: Any, y: Array, w: Array) -> Array:
     loss, coef = query
     return hessian(loss, X, y, w, X.matvec(coef))
+
+
+def _column_gram(columns: Array, X: Any, w: Array) -> Array:
+    rows = X.take(columns)
+    return jnp.matmul(rows * w[None], rows.T, precision=lax.Precision.HIGHEST)
 
 
 def _column_hessian(query: Any, X: Any, y: Array, w: Array) -> Array:

@@ -106,6 +106,7 @@ class GroupedQuadratic(Quadratic):
     @classmethod
     def of(cls, inner: Quadratic, index: Array) -> GroupedQuadratic:
         """The same objective, by groups."""
+        index = jnp.asarray(index)
         squares = spread(inner.squares, index).sum(1)  # a trace bounds the curvature of a group
         return cls(spread(inner.correlation, index), inner.energy, squares, inner, index)
 
