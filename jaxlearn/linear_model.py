@@ -6,6 +6,9 @@ from .estimators.lasso_cv import ElasticNetCV, LassoCV
 from .estimators.lasso_path import enet_path, lasso_path
 from .estimators.linear import LinearRegression
 from .estimators.logistic import LogisticRegression
+from .estimators.group_lasso import GroupLasso, GroupLassoCV
+from .estimators.multi_task import MultiTaskElasticNet, MultiTaskLasso
+from .estimators.multi_task_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from .estimators.online_newton_classifier import OnlineNewtonClassifier
 from .estimators.online_newton_regressor import OnlineNewtonRegressor
 from .estimators.perceptron import PassiveAggressiveClassifier, PassiveAggressiveRegressor, Perceptron
@@ -19,10 +22,16 @@ __all__ = [
     "ElasticNet",
     "ElasticNetCV",
     "GammaRegressor",
+    "GroupLasso",
+    "GroupLassoCV",
     "Lasso",
     "LassoCV",
     "LinearRegression",
     "LogisticRegression",
+    "MultiTaskElasticNet",
+    "MultiTaskElasticNetCV",
+    "MultiTaskLasso",
+    "MultiTaskLassoCV",
     "OnlineNewtonClassifier",
     "OnlineNewtonRegressor",
     "PassiveAggressiveClassifier",

@@ -198,6 +198,9 @@ class ElasticNet(MultiOutputMixin, RegressorMixin, LinearRegressor):
         """Without an l1 part: the penalty that remains, in a closed form."""
         if self.positive or self.selection == "random" or (self.alpha > 0 and self.l1_ratio > 0):
             return None
+        return self._without_selection(model)
+
+    def _without_selection(self, model: GLM) -> GLM:
         return GLM(
             penalty=L2(number(self.alpha, np.asarray(model.tol).dtype)) if self.alpha > 0 else NoPenalty(),
             fit_intercept=self.fit_intercept,

@@ -152,7 +152,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         """
         self._validate_params()
         X, y, weight = read(self, X, y, sample_weight)
-        data = place(X, self._one_target(y), weight)
+        data = self._place(X, y, weight)
         folds = self._split(X, y, sample_weight, params)
         ratios = np.atleast_1d(self._l1_ratios())
         grids = np.stack([self._alphas(data, ratio) for ratio in ratios])
@@ -162,12 +162,12 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         self.dual_gap_ = np.array(fitted.residual)[()]
         return self._adopt(fitted, data, self.tol)
 
-    def _one_target(self, y: np.ndarray) -> np.ndarray:
+    def _place(self, X: Any, y: np.ndarray, weight: np.ndarray) -> Data:
         if y.ndim > 1 and y.shape[1] > 1:
             raise ValueError(
                 f"For multi-task outputs, use MultiTask{type(self).__name__}: {type(self).__name__} takes one target."
             )
-        return column_or_1d(y, warn=True)
+        return place(X, column_or_1d(y, warn=True), weight)
 
     def _l1_ratios(self) -> Any:
         return self.l1_ratio

@@ -14,6 +14,7 @@ from jaxlearn.models.glm import GLM
 from .base import compute, number, warn_unless_converged
 from .inputs import Data, place, refuse_traced
 from .lasso import sparse_model
+from .multi_task import grouped_model
 from .programs import alpha_max, follow
 
 __all__ = ["alpha_grid", "enet_path", "lasso_path"]
@@ -64,8 +65,8 @@ def lasso_path(
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-    y : array-like of shape (n_samples,)
-        Two-dimensional targets are refused: for these scikit-learn solves the multi-task problem, which is another one.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Several targets are tasks that select the same features, as in `MultiTaskLasso`.
     eps : float, default=1e-3
         Smallest strength of an automatic grid, in units of the largest.
     n_alphas : int, default=100
@@ -79,14 +80,14 @@ def lasso_path(
         Anything else is refused: it goes with a given Gram matrix.
     copy_X : bool, default=True
         Without meaning: X is never written to.
-    coef_init : array-like of shape (n_features,), optional
+    coef_init : array-like of shape (n_features,) or (n_features, n_tasks), optional
         Where to start.
     verbose : bool, default=False
         Without meaning: a compiled program prints nothing.
     return_n_iter : bool, default=False
         Whether to return the number of passes over the data.
     positive : bool, default=False
-        Restrict the coefficients to be ≥ 0.
+        Restrict the coefficients to be ≥ 0; of one target.
     max_iter : int, default=1000
         Largest number of passes over the data, for each strength.
     tol : float, default=1e-4
@@ -96,7 +97,7 @@ def lasso_path(
     -------
     alphas : ndarray of shape (n_alphas,)
         Decreasing.
-    coefs : ndarray of shape (n_features, n_alphas)
+    coefs : ndarray of shape (n_features, n_alphas) or (n_tasks, n_features, n_alphas)
         Coefficients.
     dual_gaps : ndarray of shape (n_alphas,)
         Duality gaps.
@@ -156,8 +157,8 @@ def enet_path(
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-    y : array-like of shape (n_samples,)
-        Two-dimensional targets are refused: for these scikit-learn solves the multi-task problem, which is another one.
+    y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+        Several targets are tasks that select the same features, as in `MultiTaskElasticNet`.
     l1_ratio : float, default=0.5
         Share of the l1 part. An automatic grid asks for more than 0.
     check_input : bool, default=True
@@ -181,8 +182,15 @@ def enet_path(
     if Xy is not None:
         raise ValueError("`Xy` is not supported: it goes with a given Gram matrix, which `precompute` does not take.")
     data = _read(X, y)
-    settings = SimpleNamespace(precompute=precompute, selection="cyclic", positive=positive, tol=tol, max_iter=max_iter)
-    model = sparse_model(settings, data.dtype, alpha=1, l1_ratio=l1_ratio, fit_intercept=False)
+    settings = SimpleNamespace(
+        precompute=precompute, selection="cyclic", positive=positive, tol=tol, max_iter=max_iter, fit_intercept=False
+    )
+    if data.y.ndim > 1:
+        if positive:
+            raise ValueError("positive=True is not allowed for several tasks, y of shape (n_samples, n_tasks).")
+        model = grouped_model(settings, data.dtype, alpha=1, l1_ratio=l1_ratio)
+    else:
+        model = sparse_model(settings, data.dtype, alpha=1, l1_ratio=l1_ratio, fit_intercept=False)
     grid = _grid(alphas, n_alphas, lambda n: alpha_grid(data, model, l1_ratio, eps, n))
     init = None if coef_init is None else np.asarray(coef_init, data.dtype)
     path = follow(data, model, number(grid, data.dtype), init)
@@ -196,12 +204,8 @@ def _read(X: Any, y: Any) -> Data:
     X = check_array(X, accept_sparse=("csr", "csc", "coo"), dtype=(np.float64, np.float32))  # pyright: ignore
     y = check_array(y, dtype=X.dtype, ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
-    if y.ndim > 1:
-        raise ValueError(
-            f"`y` of shape {y.shape} is the multi-task problem, with a penalty on rows of coefficients, which is not "
-            "supported: call once for each target."
-        )
-    return place(X, y, np.ones(X.shape[0], X.dtype))
+    data = place(X, y, np.ones(X.shape[0], X.dtype))
+    return data._replace(y=data.y[:, None]) if data.is_column else data
 
 
 def _grid(alphas: Any, n_alphas: Any, automatic: Any) -> np.ndarray:

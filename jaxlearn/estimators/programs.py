@@ -6,6 +6,7 @@ Each takes ``(rows, rest, axis_name)``, as `compute` wants it, with rows that li
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -92,7 +93,7 @@ def _weight_misclassified(fitted: FittedGLM, X: Any, y: Array, w: Array) -> Arra
 
 
 def _one_by_one(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
-    """An elastic net for each target, one after the other: their working sets have nothing in common."""
+    """An elastic net for each target, one after the other: their working sets have nothing in common. One for all tasks."""
     (X, y, weight), (model, init, seed) = rows, rest
     key = jax.random.key(seed) if model.random else None
     design = as_design(X, axis_name)
@@ -102,7 +103,7 @@ def _one_by_one(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM
         return glm.fit(_with_alpha(model, alpha), design, target, weight, init=start, key=key, axis_name=axis_name)
 
     alpha = jnp.asarray(model.penalty.alpha)
-    if y.ndim == 1:
+    if y.ndim == 1 or model.kind == "groups":
         return one((alpha, y, init))
     fitted = lax.map(one, (jnp.broadcast_to(alpha, y.shape[1:]), y.T, init.T))
     return eqx.tree_at(lambda f: f.coef, fitted, fitted.coef.T)
@@ -127,7 +128,11 @@ def larger(model: GLM) -> GLM:
 
 
 def _smallest(model: GLM, data: Data) -> GLM:
-    return dataclasses.replace(model, working_set=WORKING_SET) if data.n_features > ALL_FEATURES else model
+    if data.n_features <= ALL_FEATURES:
+        return model
+    groups = getattr(model.penalty, "groups", None)
+    width = 1 if groups is None else groups.shape[1]
+    return dataclasses.replace(model, working_set=max(WORKING_SET // math.isqrt(width), 1))
 
 
 def alpha_max(rows: Any, rest: Any, axis_name: str | None = None) -> Array:
@@ -173,20 +178,25 @@ def _fold_paths(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Pat
 
 def _squared_errors(query: tuple[Array, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array]:
     coef, intercept = query
-    residual = y[:, None] - X.matvec(coef.T) - intercept[None]
-    return w.sum(), w @ jnp.square(residual)
+    if y.ndim == 1:
+        residual = y[:, None] - X.matvec(coef.T) - intercept[None]
+        return w.sum(), w @ jnp.square(residual)
+    # predictions of all strengths for all tasks would be many
+    one = lambda at: w @ jnp.square(y - X.matvec(at[0]) - at[1][None]).mean(1)  # noqa: E731
+    return w.sum(), lax.map(one, (coef, intercept))
 
 
 def follow(data: Data, model: GLM, alphas: np.ndarray, init: np.ndarray | None = None) -> Path:
     """A path; ``values`` are its coefficients. Where the working set is full it goes on with a larger one."""
-    init = np.zeros(data.n_features, data.dtype) if init is None else init
+    init = np.zeros((data.n_features, *data.y.shape[1:]), data.dtype) if init is None else init
     return _resumed(_path, data, data.rows, model, alphas, init, np.zeros((), np.int32))
 
 
 def follow_folds(data: Data, model: GLM, alphas: np.ndarray, train: np.ndarray, test: np.ndarray) -> Path:
     """A path for each fold, of weights `train` and `test`, (n_rows, n_folds); ``values`` are errors on `test`."""
     n_folds = train.shape[1]
-    init, first = np.zeros((n_folds, data.n_features), data.dtype), np.zeros(n_folds, np.int32)
+    init = np.zeros((n_folds, data.n_features, *data.y.shape[1:]), data.dtype)
+    first = np.zeros(n_folds, np.int32)
     return _resumed(_fold_paths, data, (data.X, data.y, train, test), model, alphas, init, first)
 
 
