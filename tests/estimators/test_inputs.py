@@ -146,8 +146,8 @@ def test_liblinear_takes_two_classes():
 
 
 def test_paths_refuse_another_problem():
-    with pytest.raises(ValueError, match="multi-task"):
-        lasso_path(X, np.column_stack([y, y]))
+    with pytest.raises(ValueError, match="several tasks"):
+        lasso_path(X, np.column_stack([y, y]), positive=True)
     with pytest.raises(ValueError, match="Xy"):
         enet_path(X, y, Xy=X.T @ y)
 
