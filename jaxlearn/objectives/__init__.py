@@ -1,6 +1,7 @@
 """Losses, penalties and balls: the formulas that solvers minimise, and the sets that they stay in."""
 
 from .balls import Ball, ElasticNetBall, L2Ball
+from .concomitant import ConcomitantHuber
 from .deviances import Gamma, Tweedie
 from .losses import Logistic, Loss, Multinomial, Poisson, Squared
 from .penalties import L1, L2, ElasticNet, NoPenalty, Penalty
@@ -9,6 +10,7 @@ __all__ = [
     "L1",
     "L2",
     "Ball",
+    "ConcomitantHuber",
     "ElasticNet",
     "ElasticNetBall",
     "Gamma",
