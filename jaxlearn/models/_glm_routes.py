@@ -139,6 +139,7 @@ def squared_solver(model: GLM, shape: tuple[int, int], is_sparse: bool) -> str:
 
 
 def factorable(n_features: int, is_sparse: bool) -> bool:
+    """Whether a Hessian of so many features is affordable."""
     return n_features <= (MEDIUM // 4 if is_sparse else MEDIUM)
 
 

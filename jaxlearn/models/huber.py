@@ -29,9 +29,6 @@ from ._glm_sparse import offset
 
 __all__ = ["FittedHuber", "Huber", "fit", "predict"]
 
-# Of the influences of a start: beyond what they sum to at an optimum by so much, too many rows are outliers to learn from.
-MOST_INFLUENCE = 1.1
-
 
 class Huber(eqx.Module):
     """What to fit and how: an immutable configuration whose numbers are leaves.
@@ -110,8 +107,7 @@ def fit(
     sample_weight : (n_samples,), optional
         ≥ 0; zero is a row that is not there.
     init : (coef, intercept, scale), optional
-        Where to start; by default at the mean of y and its standard deviation. A scale that leaves too many outliers
-        to learn from is replaced by the root mean square of the residuals.
+        Where to start; by default at the median of y, and twice the median distance from it.
     axis_name : str, optional
         Inside ``shard_map``, ``pmap`` or ``vmap``: the axis over which the rows are split. Such a fit cannot be
         differentiated; ``jit`` of a fit on a sharded array can.
@@ -137,10 +133,10 @@ def fit(
         raise ValueError(f"`y` has shape {y.shape}; expected (n_samples,): use `vmap` over targets.")
     dtype = y.dtype
     rows = offset(design, y, weight, model.fit_intercept)
-    mean = design.fold(_mean, None, y, weight) if model.fit_intercept else jnp.zeros((), dtype)
-    y = y - mean
-    spread = lax.stop_gradient(jnp.sqrt(design.fold(_square, None, y, weight)))
-    unit = jnp.where(spread > 0, spread, 1)
+    # a reference that is no function of the data: a derivative with respect to it would be zero
+    about = jnp.asarray(model.fit_intercept, dtype)
+    center, spread, _ = lax.stop_gradient(design.fold(_middle, about, y, weight, merge=_merged, whole=True))
+    y, unit = y - center, jnp.where(spread > 0, spread, 1)
     loss = ConcomitantHuber(jnp.asarray(model.epsilon, dtype))
     strength = rows.padded(jnp.broadcast_to(2 * jnp.asarray(model.alpha, dtype), (design.n_features,)))
     strength = jnp.append(strength, 0)  # of the scale
@@ -152,8 +148,8 @@ def fit(
     start = jnp.zeros(strength.shape, dtype).at[-1].set(1)
     if init is not None:
         coef, intercept, scale = (lax.stop_gradient(jnp.asarray(a, dtype)) for a in init)
-        at = constant(rows).joined(coef, intercept - lax.stop_gradient(mean))
-        start = _safe(problem, jnp.append(at, scale) / unit, least)
+        start = jnp.append(constant(rows).joined(coef, intercept - center), scale) / unit
+        start = start.at[-1].set(jnp.maximum(start[-1], least))
     newton = factorable(design.n_features, design.is_sparse) if model.solver == "auto" else model.solver == "newton"
     solver = RobustNewton(least) if newton else RobustLBFGS(least=least)
     budget = lax.stop_gradient(Budget(jnp.asarray(model.tol, dtype), jnp.asarray(model.max_steps, jnp.int32)))
@@ -162,7 +158,7 @@ def fit(
     problem = Problem(Objective(loss, L2(strength)), rows.design, y, weight)
     params = attach_robust_derivative(problem, unit * found.params, unit * least)
     coef, intercept = rows.split(params[:-1])
-    return FittedHuber(coef, intercept + mean, params[-1], found.status, found.residual, found.n_steps)
+    return FittedHuber(coef, intercept + center, params[-1], found.status, found.residual, found.n_steps)
 
 
 def predict(fitted: FittedHuber, X: ArrayLike | Design, *, axis_name: str | None = None) -> Array:
@@ -170,24 +166,23 @@ def predict(fitted: FittedHuber, X: ArrayLike | Design, *, axis_name: str | None
     return as_design(X, axis_name).matvec(fitted.coef) + fitted.intercept
 
 
-def _safe(problem: Problem, start: Array, least: Array) -> Array:
-    """A start, with a scale at which rows enough are inside: where all are outliers, nothing is known of the curvature."""
-    scale = jnp.maximum(start[-1], least)
-    query = problem.objective.loss, start[:-1], scale
-    influence, square = problem.design.fold(_influence, query, problem.y, problem.sample_weight)
-    return start.at[-1].set(jnp.where(influence <= MOST_INFLUENCE, scale, jnp.maximum(jnp.sqrt(square), least)))
+def _middle(about: Array, X: Design, y: Array, w: Array) -> tuple[Array, Array, Array]:
+    """A lift: the median of y, or zero, twice the median distance from it, and the weight of both."""
+    center = about * _median(y, w)
+    distance = jnp.abs(y - center)
+    median, mean, total = _median(distance, w), w @ distance, w.sum()
+    # more than half of the rows may be equal, or all
+    spread = jnp.where(median > 0, median, mean / jnp.where(total > 0, total, 1))
+    return center, 2 * spread, total
 
 
-def _mean(_: Any, X: Design, y: Array, w: Array) -> Array:
-    return w @ y
+def _merged(parts: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    """Of several blocks of rows: medians of theirs, near enough for a start."""
+    center, spread, total = parts
+    return _median(center, total), _median(spread, total), total.sum()
 
 
-def _square(_: Any, X: Design, y: Array, w: Array) -> Array:
-    return w @ jnp.square(y)
-
-
-def _influence(query: Any, X: Design, y: Array, w: Array) -> tuple[Array, Array]:
-    """A lift: squared influences, which sum to one at the best scale, and squared residuals."""
-    loss, coef, scale = query
-    residual = y - X.matvec(coef)
-    return w @ jnp.square(loss.influence(residual / scale)), w @ jnp.square(residual)
+def _median(values: Array, w: Array) -> Array:
+    order = jnp.argsort(values)
+    below = jnp.cumsum(w[order])
+    return values[order[jnp.argmax(below >= 0.5 * below[-1])]]

@@ -23,6 +23,8 @@ __all__ = ["RobustLBFGS", "RobustNewton", "attach_robust_derivative"]
 
 # A step changes the scale by this factor at most: rows outside keep the Hessian from being known far away.
 LARGEST_CHANGE = 10
+# What a step that was accepted leaves of the curvature of outliers, and what is as good as none.
+SHARE_OF_OUTLIERS, LEAST_SHARE = 0.1, 1e-3
 # A scale so close to its bound is on it.
 CLOSE = 1.001
 
@@ -59,8 +61,17 @@ class RobustNewton(Descent):
 
     least: Array
 
+    def memory(self, problem, params):
+        return jnp.ones((), params.dtype)
+
+    def ask(self, objective, state):
+        return *super().ask(objective, state), state.memory
+
     def read(self, problem, query):
         return problem.design.fold(_second_order, query, problem.y, problem.sample_weight)
+
+    def _shorter(self, state, value):
+        return eqx.tree_at(lambda s: s.memory, super()._shorter(state, value), jnp.ones_like(value))
 
     def direction(self, objective, point, accepted, curvature):
         block, edge, corner = curvature
@@ -74,7 +85,8 @@ class RobustNewton(Descent):
         rising = slope + half > 0
         minimum = scale * jnp.where(rising, jnp.sqrt(half / jnp.where(rising, slope + half, 1)), jnp.inf)
         step = jnp.clip(minimum, jnp.maximum(scale / LARGEST_CHANGE, self.least), scale * LARGEST_CHANGE) - scale
-        return jnp.concatenate([-newton - along * step, step[None]]), None
+        share = SHARE_OF_OUTLIERS * accepted.memory
+        return jnp.concatenate([-newton - along * step, step[None]]), jnp.where(share < LEAST_SHARE, 0, share)
 
     def residual(self, state):
         return _projected(state.gradient, state.coef[-1] <= CLOSE * self.least)
@@ -141,12 +153,18 @@ def _first_order(query: tuple[ConcomitantHuber, Array], X: Any, y: Array, w: Arr
     return params[-1] * (w @ loss.value(z)), slope
 
 
-def _second_order(query: tuple[ConcomitantHuber, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, Any]:
-    """A lift: value, gradient, and the Hessian as its block of b, its edge and its corner."""
-    z, _ = _residuals(query, X, y)
-    loss, params = query
-    curvature = jnp.where(loss.inside(z), 2 * w / params[-1], 0)
-    return *_first_order(query, X, y, w), (X.gram(curvature), X.rmatvec(curvature * z), curvature @ jnp.square(z))
+def _second_order(query: tuple[ConcomitantHuber, Array, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, Any]:
+    """A lift: value, gradient, and the Hessian as its block of b, its edge and its corner.
+
+    To the block is added a share of what outliers have in the quadratic majorant, ``ψ(z) / z``.
+    """
+    loss, params, share = query
+    z, u = _residuals((loss, params), X, y)
+    inside, density = loss.inside(z), 2 * w / params[-1]
+    curvature = jnp.where(inside, density, 0)
+    majorant = jnp.where(inside, density, share * density * u / jnp.where(inside, 1, z))
+    hessian = X.gram(majorant), X.rmatvec(curvature * z), curvature @ jnp.square(z)
+    return *_first_order((loss, params), X, y, w), hessian
 
 
 def attach_robust_derivative(problem: Problem, params: Array, least: Array) -> Array:
@@ -189,7 +207,7 @@ def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     _, change = jax.jvp(partial(_optimality, params), (problem,), (tangents[0],))
     free = jnp.ones(params.shape, bool).at[-1].set(params[-1] > CLOSE * least)
     if len(params) <= MAX_FACTOR and not problem.design.is_sparse:
-        query = problem.objective.loss, params
+        query = problem.objective.loss, params, jnp.zeros((), params.dtype)
         *_, (block, edge, corner) = problem.design.fold(_second_order, query, problem.y, problem.sample_weight)
         matrix = jnp.block([[block, edge[:, None]], [edge[None], corner[None, None]]])
         matrix += jnp.diag(problem.objective.penalty.strengths(params)[1])
