@@ -1,6 +1,7 @@
 """Linear models, under the names of scikit-learn."""
 
 from .estimators.generalized_linear import GammaRegressor, PoissonRegressor, TweedieRegressor
+from .estimators.huber import HuberRegressor
 from .estimators.lasso import ElasticNet, Lasso
 from .estimators.lasso_cv import ElasticNetCV, LassoCV
 from .estimators.lasso_path import enet_path, lasso_path
@@ -19,6 +20,7 @@ __all__ = [
     "ElasticNet",
     "ElasticNetCV",
     "GammaRegressor",
+    "HuberRegressor",
     "Lasso",
     "LassoCV",
     "LinearRegression",

@@ -24,7 +24,7 @@ __all__ = ["RobustLBFGS", "RobustNewton", "attach_robust_derivative"]
 # A step changes the scale by this factor at most: rows outside keep the Hessian from being known far away.
 LARGEST_CHANGE = 10
 # What a step that was accepted leaves of the curvature of outliers, and what is as good as none.
-SHARE_OF_OUTLIERS, LEAST_SHARE = 0.1, 1e-3
+SHARE_OF_OUTLIERS, LEAST_SHARE = 0.3, 1e-3
 # A scale so close to its bound is on it.
 CLOSE = 1.001
 
