@@ -74,9 +74,10 @@ class HuberRegressor(RegressorMixin, LinearRegressor):
     Examples
     --------
     >>> from jaxlearn.linear_model import HuberRegressor
-    >>> model = HuberRegressor().fit([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]], [0.1, 0.9, 2.0, 3.1, 3.9, 60.0])
-    >>> model.coef_.round(2), model.outliers_
-    (array([0.97]), array([False, False, False, False, False,  True]))
+    >>> X = [[0.0], [1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [7.0]]
+    >>> model = HuberRegressor().fit(X, [1.1, 1.9, 3.05, 3.95, 5.1, 5.9, 7.0, 60.0])
+    >>> model.coef_.round(1), model.outliers_[-1]
+    (array([1.]), True)
     """
 
     _parameter_constraints: dict = {

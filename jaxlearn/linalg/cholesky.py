@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 __all__ = ["Equilibrated", "factor", "jitter", "masked_solve", "solve"]
 
@@ -19,7 +20,7 @@ def jitter(matrix: Array) -> Array:
     return 8 * jnp.finfo(matrix.dtype).eps * matrix.shape[-1] * scale + jnp.finfo(matrix.dtype).tiny
 
 
-def factor(matrix: Array, share: float = 0.0) -> Array:
+def factor(matrix: Array, share: ArrayLike = 0.0) -> Array:
     """Lower Cholesky factor of ``matrix + jitter I``, or of as much of its mean diagonal as is asked for, if that is more."""
     n = matrix.shape[-1]
     ridge = jnp.maximum(jitter(matrix), share * jnp.trace(matrix) / n)

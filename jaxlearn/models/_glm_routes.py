@@ -132,10 +132,10 @@ def squared_solver(model: GLM, shape: tuple[int, int], is_sparse: bool) -> str:
     n_samples, n_features = shape
     if isinstance(model.penalty, NoPenalty) and not is_sparse:
         return "least_squares"
-    factorable = factorable(n_features, is_sparse)
+    by_factor = factorable(n_features, is_sparse)
     if jnp.ndim(getattr(model.penalty, "alpha", 0.0)) == 1:  # one for each feature: no spectrum is shared
-        return "newton" if factorable else "conjugate_gradient"
-    return "spectral" if factorable or (not is_sparse and n_samples <= MEDIUM) else "conjugate_gradient"
+        return "newton" if by_factor else "conjugate_gradient"
+    return "spectral" if by_factor or (not is_sparse and n_samples <= MEDIUM) else "conjugate_gradient"
 
 
 def factorable(n_features: int, is_sparse: bool) -> bool:

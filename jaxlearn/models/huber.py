@@ -120,13 +120,12 @@ def fit(
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jaxlearn.models import huber
-    >>> X, y = jnp.arange(6.0)[:, None], jnp.array([0.1, 0.9, 2.0, 3.1, 3.9, 60.0])
+    >>> X, y = jnp.arange(8.0)[:, None], jnp.array([1.1, 1.9, 3.05, 3.95, 5.1, 5.9, 7.0, 60.0])
     >>> fitted = huber.fit(huber.Huber(), X, y)
-    >>> round(float(fitted.coef[0]), 2)
-    1.04
-    >>> slopes = jax.grad(lambda y: huber.fit(huber.Huber(), X, y).coef[0])(y)
-    >>> bool(abs(slopes[-1]) < 1e-3)
-    True
+    >>> round(float(fitted.coef[0]), 1)
+    1.0
+    >>> float(jax.grad(lambda y: huber.fit(huber.Huber(), X, y).coef[0])(y)[-1])  # how far off an outlier is does not matter
+    0.0
     """
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     if y.ndim != 1:
@@ -137,7 +136,7 @@ def fit(
     about = jnp.asarray(model.fit_intercept, dtype)
     center, spread, _ = lax.stop_gradient(design.fold(_middle, about, y, weight, merge=_merged, whole=True))
     y, unit = y - center, jnp.where(spread > 0, spread, 1)
-    loss = ConcomitantHuber(jnp.asarray(model.epsilon, dtype))
+    loss: Any = ConcomitantHuber(jnp.asarray(model.epsilon, dtype))
     strength = rows.padded(jnp.broadcast_to(2 * jnp.asarray(model.alpha, dtype), (design.n_features,)))
     strength = jnp.append(strength, 0)  # of the scale
 

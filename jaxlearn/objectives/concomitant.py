@@ -30,7 +30,7 @@ class ConcomitantHuber(eqx.Module):
 
     def influence(self, z: Array) -> Array:
         """``ψ(z)``."""
-        return jnp.clip(z, -self.epsilon, self.epsilon)
+        return jnp.clip(z, -jnp.asarray(self.epsilon, z.dtype), self.epsilon)
 
     def inside(self, z: Array) -> Array:
         """Whether a scaled residual counts quadratically."""
