@@ -32,7 +32,7 @@ class HuberRegressor(RegressorMixin, LinearRegressor):
     in some ten passes; of more than 4096 features, 1024 of a sparse X, L-BFGS.
 
     A perfect fit has no scale: σ ends at √eps of twice the median distance of y from its median, 1.5e-8 of it in double
-    precision, 3.5e-4 in single. So it may with epsilon near one, where least absolute residuals are what is minimised.
+    precision, 3.5e-4 in single. So it does for epsilon = 1, where least absolute residuals are minimised, and more steps are needed.
 
     Parameters
     ----------

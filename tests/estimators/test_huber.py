@@ -25,8 +25,8 @@ def objective(model, X, y, weight):
 @pytest.mark.parametrize("options", [{}, {"alpha": 50.0}, {"fit_intercept": False}, {"epsilon": 1.1}, {"alpha": 0.0}])
 def test_minima_are_those_of_scikit_learn(options, data_dtype):
     theirs = peer.HuberRegressor(tol=1e-8, max_iter=10_000, **options).fit(X, Y, WEIGHT)
-    for rows in (X.astype(data_dtype), scipy.sparse.csr_array(X.astype(data_dtype)), jnp.asarray(X, data_dtype)):
-        dtype = np.dtype(rows.dtype)  # without double precision a jax.Array is in single
+    for rows in (X.astype(data_dtype), scipy.sparse.csr_array(X.astype(data_dtype)), jnp.asarray(X, "float32")):
+        dtype = np.dtype(rows.dtype)
         exact = dtype == np.float64
         ours = HuberRegressor(**options, tol=1e-9 if exact else 1e-5).fit(rows, Y, WEIGHT)
         assert ours.coef_.dtype == dtype
