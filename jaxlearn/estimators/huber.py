@@ -32,7 +32,8 @@ class HuberRegressor(RegressorMixin, LinearRegressor):
     in some ten passes; of more than 4096 features, 1024 of a sparse X, L-BFGS.
 
     A perfect fit has no scale: σ ends at √eps of twice the median distance of y from its median, 1.5e-8 of it in double
-    precision, 3.5e-4 in single. So it does for epsilon = 1, where least absolute residuals are minimised, and more steps are needed.
+    precision, 3.5e-4 in single. So it does for epsilon = 1, where least absolute residuals are minimised, which takes more
+    steps.
 
     Parameters
     ----------
@@ -76,8 +77,8 @@ class HuberRegressor(RegressorMixin, LinearRegressor):
     >>> from jaxlearn.linear_model import HuberRegressor
     >>> X = [[0.0], [1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [7.0]]
     >>> model = HuberRegressor().fit(X, [1.1, 1.9, 3.05, 3.95, 5.1, 5.9, 7.0, 60.0])
-    >>> model.coef_.round(1), model.outliers_[-1]
-    (array([1.]), True)
+    >>> model.coef_.round(1), model.outliers_.nonzero()[0][-1:]
+    (array([1.]), array([7]))
     """
 
     _parameter_constraints: dict = {

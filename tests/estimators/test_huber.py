@@ -1,5 +1,6 @@
 """HuberRegressor: scikit-learn's minima, dtypes, weights, sparse rows, warm starts, perfect fits."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -42,6 +43,14 @@ def test_minima_are_those_of_scikit_learn(options, data_dtype):
         assert (ours.outliers_ == theirs.outliers_)[away].all()
         np.testing.assert_allclose(ours.predict(rows), theirs.predict(X), atol=2e-2)
         np.testing.assert_allclose(ours.score(rows, Y), theirs.score(X, Y), atol=1e-3)
+
+
+def test_rows_over_devices():
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.device_put(X.astype(np.float32), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows")))
+    found, whole = HuberRegressor().fit(rows, Y, WEIGHT), HuberRegressor().fit(X, Y, WEIGHT)
+    np.testing.assert_allclose(found.coef_, whole.coef_, atol=1e-4)
+    assert (found.outliers_ == whole.outliers_).mean() > 0.98
 
 
 def test_weights_are_repeated_rows():

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 from jax.sharding import PartitionSpec as P
 
+from jaxlearn import stream
 from jaxlearn.access.host import from_scipy
 from jaxlearn.models import huber
 from jaxlearn.models.huber import Huber
@@ -172,6 +173,15 @@ def test_rows_over_devices(solver, x64):
     rows = P("rows")
     sharded = jax.jit(jax.shard_map(fit, mesh=mesh, in_specs=(rows, rows, rows), out_specs=P(), check_vma=False))
     found, whole = sharded(X, Y, WEIGHT), huber.fit(model, X, Y, WEIGHT)
+    np.testing.assert_allclose(found.coef, whole.coef, atol=1e-7)
+    np.testing.assert_allclose(found.scale, whole.scale, atol=1e-7)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_rows_from_a_stream(solver, x64):
+    model = Huber(tol=1e-9, max_steps=300, solver=solver)
+    found = huber.fit(model, stream(X, block_size=30), Y, WEIGHT)
+    whole = huber.fit(model, X, Y, WEIGHT)
     np.testing.assert_allclose(found.coef, whole.coef, atol=1e-7)
     np.testing.assert_allclose(found.scale, whole.scale, atol=1e-7)
 
