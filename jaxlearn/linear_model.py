@@ -1,12 +1,13 @@
 """Linear models, under the names of scikit-learn."""
 
 from .estimators.generalized_linear import GammaRegressor, PoissonRegressor, TweedieRegressor
+from .estimators.group_lasso import GroupLasso, GroupLassoCV
+from .estimators.huber import HuberRegressor
 from .estimators.lasso import ElasticNet, Lasso
 from .estimators.lasso_cv import ElasticNetCV, LassoCV
 from .estimators.lasso_path import enet_path, lasso_path
 from .estimators.linear import LinearRegression
 from .estimators.logistic import LogisticRegression
-from .estimators.group_lasso import GroupLasso, GroupLassoCV
 from .estimators.multi_task import MultiTaskElasticNet, MultiTaskLasso
 from .estimators.multi_task_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from .estimators.online_newton_classifier import OnlineNewtonClassifier
@@ -24,6 +25,7 @@ __all__ = [
     "GammaRegressor",
     "GroupLasso",
     "GroupLassoCV",
+    "HuberRegressor",
     "Lasso",
     "LassoCV",
     "LinearRegression",

@@ -162,7 +162,9 @@ class GroupLasso(RegressorMixin, LinearRegressor):
         data = place(X, y, weight)
         start = np.asarray(self.coef_, data.dtype) if self.warm_start and hasattr(self, "coef_") else None
         if start is not None and start.shape != (data.n_features,):
-            raise ValueError(f"`warm_start` found coefficients of shape {start.shape}; X has {data.n_features} features.")
+            raise ValueError(
+                f"`warm_start` found coefficients of shape {start.shape}; X has {data.n_features} features."
+            )
         fitted = elastic_net(data, _grouped(self, data, self.alpha), start)
         self.dual_gap_ = np.array(fitted.residual)[()]
         return self._adopt(fitted, data, self.tol)

@@ -218,7 +218,9 @@ class MultiTaskLasso(MultiTaskElasticNet):
            [1.87, 0.  ]])
     """
 
-    _parameter_constraints: dict = {k: v for k, v in MultiTaskElasticNet._parameter_constraints.items() if k != "l1_ratio"}
+    _parameter_constraints: dict = {
+        k: v for k, v in MultiTaskElasticNet._parameter_constraints.items() if k != "l1_ratio"
+    }
 
     l1_ratio = 1.0
 

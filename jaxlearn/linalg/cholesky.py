@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 __all__ = ["Equilibrated", "factor", "jitter", "lower", "masked_solve", "solve"]
 
@@ -24,7 +25,7 @@ def lower(matrix: Array) -> Array:
     return lax.linalg.cholesky(matrix, symmetrize_input=False)
 
 
-def factor(matrix: Array, share: float = 0.0) -> Array:
+def factor(matrix: Array, share: ArrayLike = 0.0) -> Array:
     """Lower Cholesky factor of ``matrix + jitter I``, or of as much of its mean diagonal as is asked for, if that is more."""
     n = matrix.shape[-1]
     ridge = jnp.maximum(jitter(matrix), share * jnp.trace(matrix) / n)

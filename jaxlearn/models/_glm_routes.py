@@ -37,6 +37,7 @@ __all__ = [
     "by_columns",
     "centre",
     "constant",
+    "factorable",
     "fit_smooth",
     "fit_sparse",
     "fit_squared",
@@ -136,13 +137,14 @@ def squared_solver(model: GLM, shape: tuple[int, int], is_sparse: bool) -> str:
     n_samples, n_features = shape
     if isinstance(model.penalty, NoPenalty) and not is_sparse:
         return "least_squares"
-    factorable = _factorable(n_features, is_sparse)
+    by_factor = factorable(n_features, is_sparse)
     if jnp.ndim(getattr(model.penalty, "alpha", 0.0)) == 1:  # one for each feature: no spectrum is shared
-        return "newton" if factorable else "conjugate_gradient"
-    return "spectral" if factorable or (not is_sparse and n_samples <= MEDIUM) else "conjugate_gradient"
+        return "newton" if by_factor else "conjugate_gradient"
+    return "spectral" if by_factor or (not is_sparse and n_samples <= MEDIUM) else "conjugate_gradient"
 
 
-def _factorable(n_features: int, is_sparse: bool) -> bool:
+def factorable(n_features: int, is_sparse: bool) -> bool:
+    """Whether a Hessian of so many features is affordable."""
     return n_features <= (MEDIUM // 4 if is_sparse else MEDIUM)
 
 
@@ -150,7 +152,7 @@ def _iterative(model: GLM, name: str, design: Design) -> Solver:
     if name in METHODS:
         return VarianceReduced(name, model.preconditioner)
     chosen = {"conjugate_gradient": ConjugateGradient, "newton": NewtonCholesky}.get(name)
-    return LBFGS(precondition=_factorable(design.shape[1], design.is_sparse)) if chosen is None else chosen()
+    return LBFGS(precondition=factorable(design.shape[1], design.is_sparse)) if chosen is None else chosen()
 
 
 def _solve(model: GLM, problem: Problem, solver: Solver, start: Array, key: Array | None) -> Solution:

@@ -1,6 +1,7 @@
 """Losses, penalties and balls: the formulas that solvers minimise, and the sets that they stay in."""
 
 from .balls import Ball, ElasticNetBall, L2Ball
+from .concomitant import ConcomitantHuber
 from .deviances import Gamma, Tweedie
 from .groups import GroupElasticNet, as_groups
 from .losses import Logistic, Loss, Multinomial, Poisson, Squared
@@ -10,6 +11,7 @@ __all__ = [
     "L1",
     "L2",
     "Ball",
+    "ConcomitantHuber",
     "ElasticNet",
     "ElasticNetBall",
     "Gamma",

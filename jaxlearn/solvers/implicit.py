@@ -11,6 +11,7 @@ forward and reverse mode; being made of differentiable pieces, it may be differe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from .group_newton import bend_of, bent_solve
 from .newton import hessian
 from .protocols import Problem
 
-__all__ = ["attach_derivative"]
+__all__ = ["MAX_FACTOR", "attach_derivative", "conjugate_gradients", "refuse_axis"]
 
 # Largest Hessian that is formed.
 MAX_FACTOR = 4096
@@ -82,12 +83,17 @@ def _attach_jvp(size: int | None, primals: tuple, tangents: tuple) -> tuple[Arra
     return coef, jnp.zeros_like(coef).at[columns].set(-step, unique_indices=True)
 
 
-def _refuse(problem: Problem) -> None:
+def refuse_axis(problem: Problem) -> None:
+    """Refuse a problem whose rows lie over a mapped axis."""
     if problem.design.axis_name is not None:
         raise ValueError(
             "a fit with `axis_name` cannot be differentiated: collectives have no derivative of their own. "
             "Differentiate outside the map: `jit` of the fit on a sharded array needs no axis name."
         )
+
+
+def _refuse(problem: Problem) -> None:
+    refuse_axis(problem)
     n_samples, n_features = problem.design.shape
     if isinstance(problem.objective.penalty, NoPenalty) and n_features > n_samples:
         raise ValueError(
@@ -122,8 +128,14 @@ def _solve_all(problem: Problem, coef: Array, change: Array) -> Array:
         step = cholesky.masked_solve(matrix, active.T.ravel(), change.T.ravel(), refine=True)
         return step.reshape(coef.T.shape).T
 
+    return conjugate_gradients(partial(_optimality, problem), coef, active, change)
+
+
+def conjugate_gradients(optimality: Callable[[Array], Array], coef: Array, active: Array, change: Array) -> Array:
+    """``Φ_b(A, A)⁻¹ change_A``, zero off the mask A, by products with the derivative of the optimality condition Φ."""
+
     def curved(v: Array) -> Array:
-        _, product = jax.jvp(lambda b: _optimality(problem, b), (coef,), (jnp.where(active, v, 0),))
+        _, product = jax.jvp(optimality, (coef,), (jnp.where(active, v, 0),))
         return jnp.where(active, product, v)
 
     def by_conjugate_gradients(matvec: Any, b: Array) -> Array:
@@ -143,7 +155,9 @@ def _solve_groups(problem: Problem, coef: Array, change: Array, size: int) -> Ar
     columns = groups if penalty.groups is None else penalty.groups[groups].ravel()
     real = columns < p
     gram = problem.design.fold(_column_gram, jnp.minimum(columns, p - 1), problem.sample_weight)
-    gram = jnp.where(real[:, None] & real[None, :], gram, 0) + jnp.diag(jnp.where(real, jnp.repeat(l2[groups], width), 0))
+    gram = jnp.where(real[:, None] & real[None, :], gram, 0) + jnp.diag(
+        jnp.where(real, jnp.repeat(l2[groups], width), 0)
+    )
     step = bent_solve(gram, score[groups] > 0, bend_of(rows[groups], l1[groups]), push[groups])
     return penalty.joined(jnp.zeros_like(rows).at[groups].set(step, unique_indices=True), p)
 

@@ -130,6 +130,7 @@ SUITES = {
     "test_perceptron": (sklearn.linear_model, "linear_model", {}),
     "test_passive_aggressive": (sklearn.linear_model, "linear_model", OF_PASSIVE_AGGRESSIVE),
     "test_glm": (sklearn.linear_model._glm, "linear_model", OF_GLM),
+    "test_huber": (sklearn.linear_model, "linear_model", {}),
     "test_mlp": (sklearn.neural_network, "neural_network", OF_MLP),
     "test_k_means": (sklearn.cluster, "cluster", OF_K_MEANS),
     "test_bisect_k_means": (sklearn.cluster, "cluster", {}),

@@ -24,7 +24,8 @@ def test_rows_and_back(x64):
 def test_value(x64):
     b = np.arange(1.0, 7.0)
     expected = sum(
-        a * (0.7 * np.linalg.norm(b[LABELS == g]) + 0.15 * np.sum(b[LABELS == g] ** 2)) for g, a in enumerate((0.5, 1.0, 0.2))
+        a * (0.7 * np.linalg.norm(b[g == LABELS]) + 0.15 * np.sum(b[g == LABELS] ** 2))
+        for g, a in enumerate((0.5, 1.0, 0.2))
     )
     np.testing.assert_allclose(GROUPED.value(jnp.asarray(b)), expected, rtol=1e-14)
 

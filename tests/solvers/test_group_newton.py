@@ -64,7 +64,7 @@ def test_groups_fulfil_the_optimality_conditions(dtype, share):
     assert distance(penalty, X, y, fitted).max() <= (1e-5 if dtype == np.float64 else 1e-2) * largest
     assert bool((fitted.coef == 0).all()) == (share > 1)
     for label in range(9):
-        assert len({bool(b) for b in fitted.coef[LABELS == label] != 0}) == 1
+        assert len({bool(b) for b in fitted.coef[label == LABELS] != 0}) == 1
 
 
 def test_beside_coordinate_descent(x64):
@@ -98,7 +98,9 @@ def test_newton_steps_converge_quadratically(x64):
     late = [g for g in gaps if g > 1e-14]
     assert len(late) <= 7, gaps  # at the floor of double precision
     # once the rows are known the exponent doubles, or nearly
-    assert any(after <= before**1.5 for before, after in zip(gaps, gaps[1:], strict=False) if 1e-9 < before < 1e-3), gaps
+    assert any(after <= before**1.5 for before, after in zip(gaps, gaps[1:], strict=False) if 1e-9 < before < 1e-3), (
+        gaps
+    )
 
 
 @pytest.mark.parametrize("kind", ["tasks", "entries"])
@@ -148,7 +150,12 @@ def test_derivatives(groups, x64):
         return jnp.sum(jnp.sin(fitted.coef)) + jnp.sum(fitted.intercept**2)
 
     at = (jnp.asarray(0.3), X, Y, weight)
-    directions = (1.0, rng.standard_normal(X.shape), rng.standard_normal(Y.shape), rng.standard_normal(N) * (weight > 0))
+    directions = (
+        1.0,
+        rng.standard_normal(X.shape),
+        rng.standard_normal(Y.shape),
+        rng.standard_normal(N) * (weight > 0),
+    )
     gradients = jax.grad(outcome, (0, 1, 2, 3))(*at)
     for index, direction in enumerate(directions):
         ends = []
