@@ -67,8 +67,8 @@ def _labels(groups: Any, n_features: int) -> np.ndarray:
 class GroupLasso(RegressorMixin, LinearRegressor):
     """Linear regression that selects groups of features.
 
-    *Minimises* ``1 / (2 n) ‖y − X w‖² + alpha Σ_g v_g ‖w_g‖``, w_g the coefficients of a group and v its weight, the mean weighted
-    by `sample_weight`: the features of a group are there together, or not at all.
+    *Minimises* ``1 / (2 n) ‖y − X w‖² + alpha Σ_g v_g ‖w_g‖``, w_g the coefficients of a group and v its weight, the mean
+    weighted by `sample_weight`: the features of a group are there together, or not at all.
 
     By Newton steps on the groups of a working set, which converge quadratically. The duality gap bounds how far the objective
     may be from its minimum.

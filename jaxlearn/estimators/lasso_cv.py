@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -152,8 +152,8 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         """
         self._validate_params()
         X, y, weight = read(self, X, y, sample_weight)
-        data = self._place(X, y, weight)
         folds = self._split(X, y, sample_weight, params)
+        data = self._place(X, y, weight)
         ratios = np.atleast_1d(self._l1_ratios())
         grids = np.stack([self._alphas(data, ratio) for ratio in ratios])
         errors = self._errors(data, folds, ratios, grids)
@@ -179,7 +179,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         if isinstance(self.alphas, Integral):
             return alpha_grid(data, self._path_model(data, l1_ratio), l1_ratio, self.eps, int(self.alphas))  # pyright: ignore
         for index, alpha in enumerate(self.alphas):
-            check_scalar(alpha, f"alphas[{index}]", (float, int, np.floating, np.integer), min_val=0)
+            check_scalar(alpha, f"alphas[{index}]", Real, min_val=0.0)
         return np.sort(np.asarray(self.alphas, np.float64))[::-1]
 
     def _path_model(self, data: Data, l1_ratio: float) -> GLM:

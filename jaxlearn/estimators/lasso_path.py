@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from types import SimpleNamespace
 from typing import Any
 
@@ -215,5 +215,5 @@ def _grid(alphas: Any, n_alphas: Any, automatic: Any) -> np.ndarray:
     if isinstance(alphas, Integral):
         return automatic(alphas)
     for index, alpha in enumerate(alphas):
-        check_scalar(alpha, f"alphas[{index}]", (float, int, np.floating, np.integer), min_val=0)
+        check_scalar(alpha, f"alphas[{index}]", Real, min_val=0.0)
     return np.sort(np.asarray(alphas, np.float64))[::-1]

@@ -183,7 +183,8 @@ class MultiTaskElasticNet(Tasks, ElasticNet):
 class MultiTaskLasso(MultiTaskElasticNet):
     """Linear regression of several tasks which select the same features.
 
-    *Minimises* ``1 / (2 n) ‖Y − X W‖² + alpha Σ_j ‖W_j‖``, W_j the row of a feature: the `MultiTaskElasticNet` of ``l1_ratio`` one.
+    *Minimises* ``1 / (2 n) ‖Y − X W‖² + alpha Σ_j ‖W_j‖``, W_j the row of a feature: the `MultiTaskElasticNet` of
+    ``l1_ratio`` one.
 
     Parameters
     ----------

@@ -113,8 +113,8 @@ def path(
     Parameters
     ----------
     model : GLM
-        With an ``ElasticNet`` or a ``GroupElasticNet``, whose own alpha multiplies the grid: leave it at one, or give it one weight
-        for each feature, or group.
+        With an ``ElasticNet`` or a ``GroupElasticNet``, whose own alpha multiplies the grid: leave it at one, or give it one
+        weight for each feature, or group.
     X, y, sample_weight, axis_name
         As in `fit`.
     alphas : (n_alphas,)
@@ -130,7 +130,8 @@ def path(
     """
     if model.kind not in ("sparse", "sparse_smooth", "groups"):
         raise ValueError(
-            f"`path` follows an `ElasticNet` or `GroupElasticNet` penalty; got {type(model.penalty).__name__}: use `vmap` of `fit`."
+            f"`path` follows an `ElasticNet` or `GroupElasticNet` penalty; got {type(model.penalty).__name__}: use `vmap` of "
+            "`fit`."
         )
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     alphas = jnp.asarray(alphas, y.dtype)

@@ -14,7 +14,7 @@ __all__ = ["GroupElasticNet", "as_groups"]
 
 
 class GroupElasticNet(Penalty):
-    """``Σ_j alpha_j (l1_ratio ‖B_j‖ + ½ (1 − l1_ratio) ‖B_j‖²)``, the groups j rows of (p, k), or groups of the features of (p,).
+    """``Σ_j alpha_j (l1_ratio ‖B_j‖ + ½ (1 − l1_ratio) ‖B_j‖²)``, the groups j rows of (p, k), or groups of features of (p,).
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ class GroupElasticNet(Penalty):
     l1_ratio : scalar
         Share of the norms that are not squared.
     groups : (n_groups, m) of int32, optional
-        Features of each group, of which none is in two; their number, p, fills up where a group has less than m (`as_groups` makes it).
-        Without, each row of a coefficient matrix (p, k) is a group: the penalty of multi-task regression.
+        Features of each group, of which none is in two; their number, p, fills up where a group has less than m (`as_groups`
+        makes it). Without, each row of a coefficient matrix (p, k) is a group: the penalty of multi-task regression.
     """
 
     alpha: ArrayLike = 1.0

@@ -131,8 +131,8 @@ def _of_entries(hessian: Array, there: Array, bent: tuple[Array, Array], push: A
 class GroupPath(WorkingSetPath):
     """Group Newton on a working set of K groups, following a decreasing grid of alphas.
 
-    *Minimises*, for each alpha, ``½ Σ ω ‖y − X b‖² + alpha Σ_j (l1_j ‖B_j‖ + ½ l2_j ‖B_j‖²)``, with B (p, k) the coefficients of k
-    tasks or (J, m) those of J groups of at most m features.
+    *Minimises*, for each alpha, ``½ Σ ω ‖y − X b‖² + alpha Σ_j (l1_j ‖B_j‖ + ½ l2_j ‖B_j‖²)``, with B (p, k) the coefficients
+    of k tasks or (J, m) those of J groups of at most m features.
 
     *Step*, *cost*, *stops when*: as of `WorkingSetPath`, with `GroupNewton` on the working set.
     """

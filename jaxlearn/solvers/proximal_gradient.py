@@ -45,7 +45,8 @@ def accelerate(
     held : callable
         ``(z, L) ↦ z − prox(z)``, what the penalty holds back: for ``l1 |b|``, z clipped to ``± l1 / L``.
     start : (coef, g)
-        b, of any shape, and ``g = q − H b`` there. Later gradients are differences from it, so that g may be more accurate than H.
+        b, of any shape, and ``g = q − H b`` there. Later gradients are differences from it, so that g may be more accurate
+        than H.
     lipschitz : scalar
         A first guess of L, the largest eigenvalue of H: a lower bound is best.
     n_steps : int32 scalar

@@ -1,7 +1,8 @@
 """Least squares seen through columns: what coordinate and working-set solvers ask of the data.
 
-``f(b) = ½ Σ ω_i (y_i − X_i b)²`` with ω summing to one; b is (p,), or (p, k) for k targets, whose sum f is then. `Quadratic` is
-the protocol; `GramQuadratic` holds the moments and never touches X again. The realisation over a design's columns lives in access, as every reading of X does.
+``f(b) = ½ Σ ω_i (y_i − X_i b)²`` with ω summing to one; b is (p,), or (p, k) for k targets, whose sum f is then. `Quadratic`
+is the protocol; `GramQuadratic` holds the moments and never touches X again; `GroupedQuadratic` sees groups of features. The
+realisation over a design's columns lives in access, as every reading of X does.
 """
 
 from __future__ import annotations
