@@ -6,7 +6,7 @@ import equinox as eqx
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxlearn.objectives import ElasticNet, GroupElasticNet, Logistic, Loss, NoPenalty, Penalty, Poisson, Squared
+from jaxlearn.objectives import Concave, ElasticNet, GroupElasticNet, Logistic, Loss, NoPenalty, Penalty, Poisson, Squared
 from jaxlearn.solvers.variance_reduced import METHODS, PRECONDITIONERS
 
 __all__ = ["GLM", "MEDIUM", "SMALL", "FittedGLM", "FittedPath"]
@@ -21,6 +21,7 @@ SOLVERS = {
     "sparse": ("feature_sign", "coordinate_descent"),
     "sparse_smooth": ("prox_newton",),
     "groups": ("group_newton",),
+    "concave": ("local_linear",),
     "smooth": ("lbfgs", "newton", *METHODS),
 }
 
@@ -36,10 +37,12 @@ class GLM(eqx.Module):
         ``NoPenalty()``, ``L2(alpha)``, ``L1(alpha)`` or ``ElasticNet(alpha, l1_ratio)``; alpha a scalar, one for each
         feature (p,), or, with ``L2``, one for each target (1, k). With the squared loss also
         ``GroupElasticNet(alpha, l1_ratio, groups)``: of the features, for one target, or, without `groups`, of the
-        coefficients that a feature has in k tasks, y being (n, k).
+        coefficients that a feature has in k tasks, y being (n, k); or ``MCP(alpha, gamma)`` and ``SCAD(alpha, a)``, of which
+        a stationary point is found.
     tol : float
         l1 penalties: duality gap in units of the weighted mean of (y − ȳ)², or of the loss that a constant leaves. Smooth
-        losses: largest entry of the gradient. Conjugate gradients: relative residual. Closed forms do not iterate
+        losses: largest entry of the gradient. Concave penalties: distance of the gradient to their slopes, in units of the
+        largest correlation. Conjugate gradients: relative residual. Closed forms do not iterate
         towards it; one whose relative residual exceeds both it and √eps is reported as stalled.
     max_steps : int
         Passes over the data; with an l1 penalty, for each alpha.
@@ -48,9 +51,9 @@ class GLM(eqx.Module):
         ``auto`` chooses by loss, penalty and shape. Squared loss: ``spectral`` (one eigendecomposition for all
         strengths), ``cholesky`` (one factor, for one strength that is the same for all targets; a system that is nearly
         singular is reported as stalled), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``,
-        ``coordinate_descent``; of logistic and Poisson regression ``prox_newton``; of groups ``group_newton``. Otherwise:
-        ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic gradients with reduced variance:
-        ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
+        ``coordinate_descent``; of logistic and Poisson regression ``prox_newton``; of groups ``group_newton``; concave
+        ``local_linear``. Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic gradients
+        with reduced variance: ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
     preconditioner : {"newton", "nystrom"}
         Of the stochastic ones: the Hessian of √n rows, or its leading part of rank ten.
     working_set : int, optional
@@ -82,8 +85,8 @@ class GLM(eqx.Module):
             )
         if self.preconditioner not in PRECONDITIONERS:
             raise ValueError(f"`preconditioner={self.preconditioner!r}`; expected one of {PRECONDITIONERS}.")
-        if kind == "groups" and not isinstance(self.loss, Squared):
-            raise ValueError(f"GroupElasticNet takes the loss Squared; got {type(self.loss).__name__}.")
+        if kind in ("groups", "concave") and not isinstance(self.loss, Squared):
+            raise ValueError(f"{type(self.penalty).__name__} takes the loss Squared; got {type(self.loss).__name__}.")
         if kind == "sparse_smooth" and not isinstance(self.loss, (Logistic, Poisson)):
             raise ValueError(f"{type(self.loss).__name__} takes the penalties NoPenalty and L2; got ElasticNet.")
         if kind == "sparse_smooth" and self.penalty.positive and self.fit_intercept:  # type: ignore[attr-defined]
@@ -91,7 +94,9 @@ class GLM(eqx.Module):
 
     @property
     def kind(self) -> str:
-        """Which family of solvers applies: ``squared``, ``sparse``, ``groups``, ``smooth`` or ``sparse_smooth``."""
+        """Which family of solvers applies: ``squared``, ``sparse``, ``groups``, ``concave``, ``smooth`` or ``sparse_smooth``."""
+        if isinstance(self.penalty, Concave):
+            return "concave"
         if isinstance(self.penalty, GroupElasticNet):
             return "groups"
         if isinstance(self.penalty, ElasticNet):

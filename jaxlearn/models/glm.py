@@ -19,6 +19,7 @@ from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Design
 from jaxlearn.solvers import closed_form
 
+from ._glm_concave import fit_concave, follow_concave
 from ._glm_groups import fit_groups, follow_groups, least_alpha_of_groups
 from ._glm_routes import attach_sparse, centre, fit_smooth, fit_sparse, fit_squared, follow, prepare, spectrum_of
 from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model, offset
@@ -94,6 +95,8 @@ def fit(
         return fit_sparse(model, centred, init, key)
     if model.kind == "groups":
         return fit_groups(model, centred, init)
+    if model.kind == "concave":
+        return fit_concave(model, centred, init)
     return fit_squared(model, centred, init, key)
 
 
@@ -128,7 +131,7 @@ def path(
     -------
     FittedPath
     """
-    if model.kind not in ("sparse", "sparse_smooth", "groups"):
+    if model.kind not in ("sparse", "sparse_smooth", "groups", "concave"):
         raise ValueError(
             f"`path` follows an `ElasticNet` or `GroupElasticNet` penalty; got {type(model.penalty).__name__}: use `vmap` of "
             "`fit`."
@@ -141,6 +144,10 @@ def path(
         coef = jax.vmap(lambda alpha, b: attach_sparse_smooth(model, rows, alpha, b, size))(alphas, found.coef)
         return FittedPath(*rows.split(coef), found.status, found.gap, found.n_steps)
     centred = centre(design, y, weight, model.fit_intercept)
+    if model.kind == "concave":
+        found, size = follow_concave(model, centred, alphas, init, first)
+        coef = jax.vmap(lambda alpha, b: attach_sparse(model, centred, alpha, b, size))(alphas, found.coef)
+        return FittedPath(coef, jax.vmap(centred.intercept)(coef), found.status, found.residual, found.n_steps)
     if model.kind == "groups":
         found, coef, size = follow_groups(model, centred, alphas, init, first)
     else:

@@ -126,7 +126,7 @@ class WorkingSetPath(Solver):
             jnp.zeros(n_alphas, jnp.int32),
             jnp.full(n_alphas, -1, jnp.int32),
         )
-        columns = self._largest(magnitude(params))
+        columns = self.largest(magnitude(params))
         infinite = jnp.asarray(jnp.inf, params.dtype)
         return _State(params, columns, self.first, jnp.int32(0), infinite, jnp.int32(0), path)
 
@@ -148,7 +148,8 @@ class WorkingSetPath(Solver):
         last = state.path.status[jnp.maximum(state.index - 1, 0)]
         return jnp.where((state.index > 0) & (last == OVERFLOW), jnp.int32(OVERFLOW), jnp.int32(0))
 
-    def _largest(self, score: Array) -> Array:
+    def largest(self, score: Array) -> Array:
+        """The K columns of largest score; all of them in order, where K = p."""
         if self.size == score.shape[0]:
             return jnp.arange(self.size, dtype=jnp.int32)
         return lax.top_k(score, self.size)[1].astype(jnp.int32)
@@ -246,4 +247,4 @@ class WorkingSetPath(Solver):
         s = dual_scale(g, l1, self.positive)
         screened = s * push + norm * jnp.sqrt(2 * gap) < l1
         score = jnp.where(screened, -jnp.finfo(score.dtype).max, score)
-        return self._largest(jnp.where((magnitude(coef) > 0) | ((l1 == 0) & (l2 == 0)), jnp.inf, score))
+        return self.largest(jnp.where((magnitude(coef) > 0) | ((l1 == 0) & (l2 == 0)), jnp.inf, score))

@@ -1,0 +1,87 @@
+"""Penalties that leave large coefficients alone, at the price of convexity: MCP and SCAD."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from .penalties import Penalty
+
+__all__ = ["MCP", "SCAD", "Concave"]
+
+
+class Concave(Penalty):
+    """A penalty ``Σ_j Ω(|b_j|)`` with Ω concave, linear at zero with slope `alpha` and constant far from it.
+
+    Its `strengths` are local: near b it is ``l1 |b| + ½ l2 b²`` up to a constant, l2 ≤ 0. There is no conjugate, and a
+    stationary point need not be a minimum.
+    """
+
+    alpha: ArrayLike = 1.0
+
+    def slope(self, coef: Array) -> Array:
+        """``Ω′(|b|)``: the strengths of the l1 penalty that touches this one at b, and lies above it."""
+        l1, l2 = self.strengths(coef)
+        return l1 + l2 * jnp.abs(coef)
+
+    def _alpha(self, coef: Array) -> Array:
+        return jnp.broadcast_to(jnp.asarray(self.alpha, coef.dtype), coef.shape)
+
+
+class MCP(Concave):
+    """The minimax concave penalty: ``alpha |b| − b² / (2 gamma)`` up to ``|b| = gamma alpha``, constant beyond.
+
+    Parameters
+    ----------
+    alpha : scalar or (p,)
+        Strength, ≥ 0.
+    gamma : scalar
+        > 1: the smaller, the further from convex.
+
+    References
+    ----------
+    Zhang, "Nearly unbiased variable selection under minimax concave penalty", Ann. Statist. 2010.
+    """
+
+    gamma: ArrayLike = 3.0
+
+    def strengths(self, coef):
+        alpha = self._alpha(coef)
+        bent = jnp.abs(coef) < self.gamma * alpha
+        return jnp.where(bent, alpha, 0), jnp.where(bent, -1 / jnp.asarray(self.gamma, coef.dtype), 0)
+
+    def value(self, coef):
+        alpha, size = self._alpha(coef), jnp.abs(coef)
+        bent = size < self.gamma * alpha
+        return jnp.sum(jnp.where(bent, alpha * size - jnp.square(coef) / (2 * self.gamma), self.gamma * alpha**2 / 2))
+
+
+class SCAD(Concave):
+    """The smoothly clipped absolute deviation: ``alpha |b|`` up to alpha, then bent until ``|b| = a alpha``, constant beyond.
+
+    Parameters
+    ----------
+    alpha : scalar or (p,)
+        Strength, ≥ 0.
+    a : scalar
+        > 2.
+
+    References
+    ----------
+    Fan and Li, "Variable selection via nonconcave penalized likelihood and its oracle properties", JASA 2001.
+    """
+
+    a: ArrayLike = 3.7
+
+    def strengths(self, coef):
+        alpha, size = self._alpha(coef), jnp.abs(coef)
+        straight, bent, less = size <= alpha, size < self.a * alpha, self.a - 1
+        l1 = jnp.where(straight, alpha, jnp.where(bent, self.a * alpha / less, 0))
+        return l1, jnp.where(bent & ~straight, -1 / jnp.asarray(less, coef.dtype), 0)
+
+    def value(self, coef):
+        alpha, size = self._alpha(coef), jnp.abs(coef)
+        curved = (2 * self.a * alpha * size - size**2 - alpha**2) / (2 * (self.a - 1))
+        far = jnp.where(size < self.a * alpha, curved, alpha**2 * (self.a + 1) / 2)
+        return jnp.sum(jnp.where(size <= alpha, alpha * size, far))
