@@ -182,10 +182,12 @@ def _scales(rows: Any, alpha: Array, quantile: Array) -> tuple[Array, Array]:
     is constant tells the intercept nothing: both are left out, by a scale of zero.
     """
     n_features = rows.design.shape[1] - (rows.location is not None)
-    sizes = jnp.sqrt(rows.design.fold(_squares, None, rows.sample_weight))
-    location = jnp.zeros_like(sizes) if rows.location is None else rows.padded(jnp.abs(rows.location))
-    strengths = rows.padded(jnp.broadcast_to(alpha, (n_features,)))
-    out = (sizes <= 8 * jnp.finfo(sizes.dtype).eps * location) | (sizes == 0)
+    squares, means = rows.design.fold(_moments, None, rows.sample_weight)
+    sizes, strengths = jnp.sqrt(squares), rows.padded(jnp.broadcast_to(alpha, (n_features,)))
+    out = sizes == 0
+    if rows.location is not None:
+        spread = jnp.sqrt(jnp.maximum(squares - jnp.square(means), 0)).at[-1].set(1)
+        out |= spread <= 8 * jnp.finfo(sizes.dtype).eps * rows.padded(jnp.abs(rows.location))
     out |= strengths >= jnp.maximum(quantile, 1 - quantile) * sizes
     scale = jnp.where(out, 0, 1 / jnp.where(out, 1, sizes))
     return scale, jnp.where(out, 0, strengths) * scale
@@ -220,5 +222,5 @@ def _loss(query: tuple[Array, Array], X: Design, y: Array, w: Array) -> Array:
     return w @ jnp.maximum(quantile * (y - at), (quantile - 1) * (y - at))
 
 
-def _squares(_: Any, X: Design, w: Array) -> Array:
-    return X.squares(w)
+def _moments(_: Any, X: Design, w: Array) -> tuple[Array, Array]:
+    return X.squares(w), X.rmatvec(w)

@@ -19,6 +19,8 @@ __all__ = ["InteriorPoint", "Point", "Slacks"]
 
 # Share of the way to the boundary, and steps without a better certificate before the end.
 SHARE_OF_WAY, MAX_IDLE_STEPS = 0.9995, 6
+# Of a sum over rows, relative to their root mean square; and of a system, solved by a factor with a jitter.
+ROUNDINGS, REFINEMENTS = 8, 3
 # A gap that is smaller by less than this factor is not a better one.
 BETTER = 0.9
 
@@ -133,8 +135,9 @@ class InteriorPoint(Solver):
 
         gap = Σ ω (r⁺ (q − θ) + r⁻ (θ + 1 − q)) + Σ_j (l1_j |b_j| − b_j Σ_i ω_i θ_i x_ij)
 
-    is a sum of terms ≥ 0. Coefficients without a penalty ask for sums of zero, which rounding does not grant: each counts as
-    ``|b_j Σ_i ω_i θ_i x_ij|``, a bound for minima that are no farther from b than that.
+    is a sum of terms ≥ 0. A coefficient without a penalty asks for a sum of zero, and one with a small penalty for a small one, which
+    rounding does not grant; where the sum is no more than some roundings too large, the term's absolute value stands in its place:
+    a bound for minima no farther from b_j than zero is.
 
     Parameters
     ----------
@@ -181,7 +184,8 @@ class InteriorPoint(Solver):
             pull = penalties.pull(-point.coef, goals[1])
             b = pulled + extra * pull + imbalance
             change = factor.solve(b)
-            change += factor.solve(b - jnp.matmul(matrix, change, precision=lax.Precision.HIGHEST))
+            for _ in range(REFINEMENTS):
+                change += factor.solve(b - jnp.matmul(matrix, change, precision=lax.Precision.HIGHEST))
             rest = rows.pull(point.residual, goals[0]) - design.matvec(change)
             return change, rows.step(rest, goals[0], present), penalties.step(pull - change, goals[1], held)
 
@@ -229,10 +233,11 @@ class InteriorPoint(Solver):
         residual = problem.y - problem.design.matvec(coef)
         slopes = rows.upper, rows.lower
         push, apart, loss = problem.design.fold(_look, self.quantile, problem.sample_weight, residual, *slopes)
-        shrunk = dual_scale(push, self.l1, False)
-        linear = jnp.where(self.l1 > 0, self.l1 * jnp.abs(coef) - shrunk * coef * push, jnp.abs(coef * push))
-        # a summand that is zero in exact arithmetic may round to minus one ulp
-        gap = shrunk * apart + (1 - shrunk) * loss + jnp.maximum(linear, 0).sum()
+        allowed = jnp.where(self.l1 > 0, self.l1 + ROUNDINGS * jnp.finfo(push.dtype).eps, 0)
+        shrunk = dual_scale(push, allowed, False)
+        # of a push beyond its strength, by rounding, what b would gain up to twice as far from zero
+        linear = jnp.abs(self.l1 * jnp.abs(coef) - shrunk * coef * push)
+        gap = shrunk * apart + (1 - shrunk) * loss + linear.sum()
         return Point(coef, rows, penalties, residual, push, self._mean(problem, rows, penalties), gap)
 
     def _mean(self, problem: Problem, rows: Slacks, penalties: Slacks) -> Array:
