@@ -9,6 +9,7 @@ from .estimators.logistic import LogisticRegression
 from .estimators.online_newton_classifier import OnlineNewtonClassifier
 from .estimators.online_newton_regressor import OnlineNewtonRegressor
 from .estimators.perceptron import PassiveAggressiveClassifier, PassiveAggressiveRegressor, Perceptron
+from .estimators.quantile import QuantileRegressor
 from .estimators.ridge import Ridge, RidgeClassifier
 from .estimators.ridge_cv import RidgeCV
 from .estimators.sgd_classifier import SGDClassifier
@@ -29,6 +30,7 @@ __all__ = [
     "PassiveAggressiveRegressor",
     "Perceptron",
     "PoissonRegressor",
+    "QuantileRegressor",
     "Ridge",
     "RidgeCV",
     "RidgeClassifier",

@@ -160,7 +160,9 @@ class InteriorPoint(Solver):
 
     def init(self, problem, params, key=None):
         if problem.design.on_host:
-            raise ValueError("`InteriorPoint` keeps four numbers for each row: rows that stream have no place for them.")
+            raise ValueError(
+                "`InteriorPoint` keeps four numbers for each row: rows that stream have no place for them."
+            )
         rows = Slacks.start(problem.y - problem.design.matvec(params), self.quantile)
         penalties = Slacks.start(-params, jnp.asarray(0.5, params.dtype))
         point = self.at(problem, params, rows, penalties)
