@@ -126,9 +126,9 @@ class QuantileRegressor(RegressorMixin, LinearRegressor):
         if unknown:
             raise ValueError(f"`solver_options` of {type(self).__name__} are 'tol' and 'maxiter'; got {unknown}.")
         tol, max_steps = options.get("tol", model.digits(dtype)), options.get("maxiter", MAX_STEPS)
-        if not (isinstance(tol, Real) and tol >= 0):
+        if not (isinstance(tol, Real) and float(tol) >= 0):
             raise ValueError(f"`solver_options['tol']` must be a number of at least 0; got {tol!r}.")
-        if not (isinstance(max_steps, Integral) and max_steps >= 1):
+        if not (isinstance(max_steps, Integral) and int(max_steps) >= 1):
             raise ValueError(f"`solver_options['maxiter']` must be an integer of at least 1; got {max_steps!r}.")
         return float(tol), int(max_steps)
 

@@ -141,15 +141,16 @@ def fit(
     problem = Problem(None, Scaled(held.design, scale), target, held.sample_weight)
     solver = InteriorPoint(quantile, l1)
     tol = digits(y.dtype) if model.tol is None else lax.stop_gradient(model.tol)
-    budget = Budget(jnp.asarray(tol, y.dtype), jnp.asarray(model.max_steps, jnp.int32))
+    tol = jnp.asarray(tol, y.dtype)
+    budget = Budget(tol, jnp.asarray(model.max_steps, jnp.int32))
     solution = solve(problem, solver, jnp.zeros_like(scale), budget=budget)
 
-    point, basis, active = _vertex(problem, solver, solution.state.best, budget.tol)
+    point, basis, active = _vertex(problem, solver, solution.state.best, tol)
     coef = unit * scale * point.coef
     if held.location is not None:
         coef = coef.at[-1].add(shift)
     coef = attach_vertex(rows.design, rows.y, coef, basis, active)
-    status = jnp.where(point.gap <= budget.tol, jnp.int32(CONVERGED), solution.status)
+    status = jnp.where(point.gap <= tol, jnp.int32(CONVERGED), solution.status)
     return FittedQuantile(*rows.split(coef), status, point.gap, solution.n_steps)
 
 

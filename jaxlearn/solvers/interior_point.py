@@ -201,7 +201,8 @@ class InteriorPoint(Solver):
         none = jnp.zeros_like(self.l1), jnp.zeros_like(self.l1)
         _, first, second = newton(pulled, (zeros, none))
         sizes = longest(first, second)
-        left = self._mean(problem, rows.moved(first, *sizes), penalties.moved(second, *sizes))
+        of_rows = design.fold(_total, None, w, rows.moved(first, *sizes).products)
+        left = self._mean(of_rows, penalties.moved(second, *sizes))
         aim = point.mean * (left / jnp.where(point.mean > 0, point.mean, 1)) ** 3
         goals = tuple((aim - s.above * s.upper, aim - s.below * s.lower) for s in (first, second))
         corrected = design.fold(_correlate, None, weight * rows.pull(point.residual, goals[0]))
@@ -233,19 +234,22 @@ class InteriorPoint(Solver):
     def at(self, problem: Problem, coef: Array, rows: Slacks, penalties: Slacks) -> Point:
         """The point of these coefficients and slopes, with its certificate."""
         residual = problem.y - problem.design.matvec(coef)
-        slopes = rows.upper, rows.lower
-        push, apart, loss = problem.design.fold(_look, self.quantile, problem.sample_weight, residual, *slopes)
+        above, below = jnp.maximum(residual, 0), jnp.maximum(-residual, 0)
+        terms = above * rows.upper + below * rows.lower, above * self.quantile + below * (1 - self.quantile)
+        sums = jnp.stack([*terms, rows.products], 1)
+        push, (apart, loss, products) = problem.design.fold(
+            _look, None, problem.sample_weight, self.quantile - rows.upper, sums
+        )
         allowed = jnp.where(self.l1 > 0, self.l1 + ROUNDINGS * jnp.finfo(push.dtype).eps, 0)
         shrunk = dual_scale(push, allowed, False)
         # of a push beyond its strength, by rounding, what b would gain up to twice as far from zero
         linear = jnp.abs(self.l1 * jnp.abs(coef) - shrunk * coef * push)
         gap = shrunk * apart + (1 - shrunk) * loss + linear.sum()
-        return Point(coef, rows, penalties, residual, push, self._mean(problem, rows, penalties), gap)
+        return Point(coef, rows, penalties, residual, push, self._mean(products, penalties), gap)
 
-    def _mean(self, problem: Problem, rows: Slacks, penalties: Slacks) -> Array:
-        """Of the products of all rows, penalties among them."""
-        total = problem.design.fold(_total, None, problem.sample_weight, rows.products)
-        return (total + 2 * self.l1 @ penalties.products) / (1 + 2 * self.l1.sum())
+    def _mean(self, of_rows: Array, penalties: Slacks) -> Array:
+        """Of the products of all rows, whose weights sum to one, and of the penalties."""
+        return (of_rows + 2 * self.l1 @ penalties.products) / (1 + 2 * self.l1.sum())
 
 
 def _normal(_: Any, X: Any, d: Array, r: Array) -> tuple[Array, Array]:
@@ -260,11 +264,8 @@ def _total(_: Any, X: Any, w: Array, products: Array) -> Array:
     return w @ products
 
 
-def _look(quantile: Array, X: Any, w: Array, r: Array, upper: Array, lower: Array) -> tuple[Array, Array, Array]:
-    """A lift: the push of each column, what slopes and residuals are apart, the loss."""
-    above, below = jnp.maximum(r, 0), jnp.maximum(-r, 0)
-    apart, loss = above * upper + below * lower, above * quantile + below * (1 - quantile)
-    return X.rmatvec(w * (quantile - upper)), w @ apart, w @ loss
+def _look(_: Any, X: Any, w: Array, slope: Array, terms: Array) -> tuple[Array, Array]:
+    return X.rmatvec(w * slope), w @ terms
 
 
 def _shortest(_: Any, X: Any, primal: Array, dual: Array) -> tuple[Array, Array]:

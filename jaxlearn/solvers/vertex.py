@@ -27,7 +27,8 @@ def onto_vertex(design: Any, residual: Array, basis: Array, active: Array) -> Ar
     Where there are more such rows than coefficients, in the sense of least squares.
     """
     kept = jnp.where(basis, 1, 0).astype(residual.dtype)
-    return _solve(*design.fold(_normal, None, kept, residual), active)
+    gram, moments = design.fold(_normal, None, kept, residual)
+    return _solve(gram, moments, active)
 
 
 def attach_vertex(design: Any, y: Array, coef: Array, basis: Array, active: Array) -> Array:
@@ -77,8 +78,9 @@ def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     # the residuals of the basis are zero, so that all of its change is that of the residuals
     _, change = jax.jvp(moments, (design, y), tangents[:2])
     gram = design.fold(_normal, None, kept, y)[0]
-    regular = basis.sum() == active.sum()
-    return coef, jnp.where(regular, _solve(gram, change, active), jnp.nan)
+    # a factor, and no choice, whose transpose would be zero
+    known = jnp.where(basis.sum() == active.sum(), 1, jnp.nan).astype(y.dtype)
+    return coef, known * _solve(gram, change, active)
 
 
 def _solve(gram: Array, b: Array, active: Array) -> Array:

@@ -158,13 +158,16 @@ def test_a_fan_is_one_program(x64, count_compiles):
             np.testing.assert_allclose(found.coef[i, j], FIT(model(q, alpha), X, Y, WEIGHT).coef, atol=1e-10)
     assert (found.status == CONVERGED).all()
     shares = np.asarray(
-        [np.average(Y <= X @ b + c, weights=WEIGHT) for b, c in zip(found.coef[:, 0], found.intercept[:, 0])]
+        [
+            np.average(Y <= X @ b + c, weights=WEIGHT)
+            for b, c in zip(found.coef[:, 0], found.intercept[:, 0], strict=True)
+        ]
     )
     np.testing.assert_allclose(shares, qs, atol=0.05)
     strengths = np.array([0, 0, 1e9, 1e9, 0, 1e9])
     some = FIT(model(0.5, strengths), X, Y)
-    np.testing.assert_allclose(some.coef[[0, 1, 4]], FIT(model(0.5), X[:, [0, 1, 4]], Y).coef, atol=1e-10)
-    assert (some.coef[[2, 3, 5]] == 0).all()
+    np.testing.assert_allclose(some.coef[np.array([0, 1, 4])], FIT(model(0.5), X[:, [0, 1, 4]], Y).coef, atol=1e-10)
+    assert (some.coef[np.array([2, 3, 5])] == 0).all()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.03])
