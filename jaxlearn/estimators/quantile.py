@@ -25,8 +25,8 @@ class QuantileRegressor(RegressorMixin, LinearRegressor):
 
     *Minimises* ``(1 / Σ s) Σ s_i ρ_q(y_i − x_i w − b) + alpha ‖w‖₁`` with ``ρ_q(r) = max(q r, (q − 1) r)``.
 
-    *Step* of `jaxlearn.solvers.InteriorPoint`: weighted least squares, whose weights find the rows that the solution meets. From
-    the last point the solution steps onto the vertex near it, so that coefficients are exactly zero and rows exactly met.
+    *Step* of `jaxlearn.solvers.InteriorPoint`: weighted least squares, whose weights find the rows that the solution meets.
+    From the last point the solution steps onto the vertex near it: coefficients are exactly zero and rows exactly met.
 
     *Cost* n p² flops a step, of which there are ten to thirty.
 
@@ -41,11 +41,12 @@ class QuantileRegressor(RegressorMixin, LinearRegressor):
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
     solver : {"auto", "highs", "highs-ds", "highs-ipm", "interior-point"}, default="highs"
-        Names of one solver: the minimum and its vertex are those that scikit-learn's solvers of these names find. ``revised simplex``
-        is refused, as it is by SciPy.
+        Names of one solver: the minimum and its vertex are those that scikit-learn's solvers of these names find.
+        ``revised simplex`` is refused, as it is by SciPy. Where several solutions are minimal they may find another.
     solver_options : dict, default=None
-        ``tol``, the duality gap in units of the loss that a constant leaves, by default three quarters of the digits of X (2e-12, or
-        6e-6 in single precision); ``maxiter``, the largest number of steps, 100 by default. Others are refused by name.
+        ``tol``, the duality gap in units of the loss that a constant leaves, by default three quarters of the digits of X
+        (2e-12, or 6e-6 in single precision); ``maxiter``, the largest number of steps, 100 by default. Others are refused
+        by name.
 
     Attributes
     ----------

@@ -95,9 +95,9 @@ def fit(
 ) -> FittedQuantile:
     """Fit a quantile regression.
 
-    The solution is a vertex: as many rows are met exactly as coefficients, with the intercept, are not zero. Its derivative is that
-    of the vertex; strengths, quantile and weights do not move it, but from one vertex to another. Where it is not unique, a point
-    amid the minima is found, whose derivative is NaN.
+    The solution is a vertex: as many rows are met exactly as coefficients, with the intercept, are not zero. Its derivative is
+    that of the vertex; strengths, quantile and weights do not move it, but from one vertex to another. Where it is not unique,
+    a point amid the minima is found, whose derivative is NaN.
 
     Parameters
     ----------
@@ -179,8 +179,8 @@ def _constant_model(rows: Any, quantile: Array) -> tuple[Array, Array]:
 def _scales(rows: Any, alpha: Array, quantile: Array) -> tuple[Array, Array]:
     """One over the root mean square of each column, and the strengths of columns so scaled.
 
-    A strength beyond the largest push that slopes between q − 1 and q can make leaves nothing of a coefficient, and a column that
-    is constant tells the intercept nothing: both are left out, by a scale of zero.
+    A strength beyond the largest push that slopes between q − 1 and q can make leaves nothing of a coefficient, and a column
+    that is constant tells nothing that the intercept does not: both are left out, by a scale of zero.
     """
     n_features = rows.design.shape[1] - (rows.location is not None)
     squares, means = rows.design.fold(_moments, None, rows.sample_weight)

@@ -119,7 +119,7 @@ class _State(eqx.Module):
 class InteriorPoint(Solver):
     """Mehrotra's predictor and corrector on the bounded dual of quantile regression, after Frisch, Newton and Koenker.
 
-    *Minimises* ``Σ_i ω_i ρ_q(y_i − x_i b) + Σ_j l1_j |b_j|`` with the check function ``ρ_q(r) = max(q r, (q − 1) r)``. Its dual is
+    *Minimises* ``Σ_i ω_i ρ_q(y_i − x_i b) + Σ_j l1_j |b_j|`` with the check function ``ρ_q(r) = max(q r, (q − 1) r)``. The dual:
     ``max Σ ω θ y`` over slopes ``q − 1 ≤ θ ≤ q`` with ``|Σ_i ω_i θ_i x_ij| ≤ l1_j``: each penalty is one more row,
     ``2 l1_j ρ_½(0 − b_j)``, whose x is a unit vector, and which is nowhere stored.
 
@@ -135,9 +135,9 @@ class InteriorPoint(Solver):
 
         gap = Σ ω (r⁺ (q − θ) + r⁻ (θ + 1 − q)) + Σ_j (l1_j |b_j| − b_j Σ_i ω_i θ_i x_ij)
 
-    is a sum of terms ≥ 0. A coefficient without a penalty asks for a sum of zero, and one with a small penalty for a small one, which
-    rounding does not grant; where the sum is no more than some roundings too large, the term's absolute value stands in its place:
-    a bound for minima no farther from b_j than zero is.
+    is a sum of terms ≥ 0. A coefficient without a penalty asks for a sum of zero, and one with a small penalty for a small
+    one, which rounding does not grant; where the sum is no more than some roundings too large, or without a penalty, the
+    term's absolute value stands in its place: a bound for minima no farther from b_j than zero is.
 
     Parameters
     ----------

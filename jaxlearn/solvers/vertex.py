@@ -1,7 +1,7 @@
 """The vertex that a point near the minimum of a piecewise linear objective tells of, and its derivative.
 
-At a vertex as many residuals are zero as coefficients are not, ``X_B b_A = y_B``, and a small change of X or y leaves B and A as
-they are. So ::
+At a vertex as many residuals are zero as coefficients are not, ``X_B b_A = y_B``, and a small change of X or y leaves B and A
+as they are. So ::
 
     ∂b_A = X_BA⁻¹ (∂y_B − ∂X_B b)
 
