@@ -73,8 +73,8 @@ class QuantileRegressor(RegressorMixin, LinearRegressor):
     --------
     >>> from jaxlearn.linear_model import QuantileRegressor
     >>> model = QuantileRegressor(quantile=0.8, alpha=0).fit([[0], [1], [2], [3], [4], [5]], [0, 3, 2, 5, 4, 9])
-    >>> model.coef_.round(3), round(model.intercept_, 3)
-    (array([1.2]), 1.8)
+    >>> model.coef_.round(3), round(float(model.intercept_), 3)
+    (array([1.5]), 1.5)
     """
 
     _parameter_constraints: dict = {

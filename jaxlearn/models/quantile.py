@@ -119,9 +119,9 @@ def fit(
     --------
     >>> import jax, jax.numpy as jnp
     >>> from jaxlearn.models import quantile
-    >>> X, y = jnp.array([[0.0], [1.0], [1.0], [2.0]]), jnp.array([1.0, 2.0, 11.0, 3.0])
-    >>> fan = lambda q: quantile.fit(quantile.Quantile(q, alpha=0.01), X, y)
-    >>> jax.vmap(fan)(jnp.array([0.4, 0.9])).coef.round(2)
+    >>> X, y = jnp.array([[0.0], [1.0], [1.0]]), jnp.array([1.0, 2.0, 11.0])
+    >>> fan = lambda q: quantile.fit(quantile.Quantile(q, alpha=0.0), X, y)
+    >>> jax.vmap(fan)(jnp.array([0.3, 0.7])).coef.round(2)
     Array([[ 1.],
            [10.]], dtype=float32)
     """

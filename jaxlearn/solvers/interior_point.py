@@ -119,7 +119,7 @@ class _State(eqx.Module):
 class InteriorPoint(Solver):
     """Mehrotra's predictor and corrector on the bounded dual of quantile regression, after Frisch, Newton and Koenker.
 
-    *Minimises* ``Σ_i ω_i ρ_q(y_i − x_i b) + Σ_j l1_j |b_j|`` with the check function ``ρ_q(r) = max(q r, (q − 1) r)``. The dual:
+    *Minimises* ``Σ_i ω_i ρ_q(y_i − x_i b) + Σ_j l1_j |b_j|`` with a check function ``ρ_q(r) = max(q r, (q − 1) r)``. The dual:
     ``max Σ ω θ y`` over slopes ``q − 1 ≤ θ ≤ q`` with ``|Σ_i ω_i θ_i x_ij| ≤ l1_j``: each penalty is one more row,
     ``2 l1_j ρ_½(0 − b_j)``, whose x is a unit vector, and which is nowhere stored.
 
