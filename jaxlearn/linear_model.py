@@ -13,6 +13,7 @@ from .estimators.multi_task_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from .estimators.online_newton_classifier import OnlineNewtonClassifier
 from .estimators.online_newton_regressor import OnlineNewtonRegressor
 from .estimators.perceptron import PassiveAggressiveClassifier, PassiveAggressiveRegressor, Perceptron
+from .estimators.quantile import QuantileRegressor
 from .estimators.ridge import Ridge, RidgeClassifier
 from .estimators.ridge_cv import RidgeCV
 from .estimators.sgd_classifier import SGDClassifier
@@ -40,6 +41,7 @@ __all__ = [
     "PassiveAggressiveRegressor",
     "Perceptron",
     "PoissonRegressor",
+    "QuantileRegressor",
     "Ridge",
     "RidgeCV",
     "RidgeClassifier",

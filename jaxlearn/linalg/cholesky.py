@@ -52,10 +52,11 @@ class Equilibrated(eqx.Module):
     lower: Array
 
     @classmethod
-    def of(cls, matrix: Array) -> Equilibrated:
-        """Factor it."""
+    def of(cls, matrix: Array, *, jittered: bool = False) -> Equilibrated:
+        """Factor it, or it with a jitter on that diagonal of ones: then also a singular one."""
         scale = lax.rsqrt(jnp.maximum(jnp.diagonal(matrix), jnp.finfo(matrix.dtype).tiny))
-        return cls(scale, lax.linalg.cholesky(matrix * jnp.outer(scale, scale), symmetrize_input=False))
+        scaled = matrix * jnp.outer(scale, scale)
+        return cls(scale, factor(scaled) if jittered else lax.linalg.cholesky(scaled, symmetrize_input=False))
 
     def solve(self, b: Array) -> Array:
         """``A⁻¹ b`` for b (p,) or (p, k)."""

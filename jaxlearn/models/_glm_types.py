@@ -6,7 +6,17 @@ import equinox as eqx
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxlearn.objectives import Concave, ElasticNet, GroupElasticNet, Logistic, Loss, NoPenalty, Penalty, Poisson, Squared
+from jaxlearn.objectives import (
+    Concave,
+    ElasticNet,
+    GroupElasticNet,
+    Logistic,
+    Loss,
+    NoPenalty,
+    Penalty,
+    Poisson,
+    Squared,
+)
 from jaxlearn.solvers.variance_reduced import METHODS, PRECONDITIONERS
 
 __all__ = ["GLM", "MEDIUM", "SMALL", "FittedGLM", "FittedPath"]

@@ -5,6 +5,7 @@ from .conjugate_gradient import ConjugateGradient
 from .coordinate_descent import CoordinateDescent
 from .feature_sign import FeatureSign
 from .implicit import attach_derivative
+from .interior_point import InteriorPoint
 from .lbfgs import LBFGS
 from .newton import NewtonCholesky
 from .protocols import Objective, Problem, Solver
@@ -28,6 +29,7 @@ __all__ = [
     "CoordinateDescent",
     "FeatureSign",
     "GramQuadratic",
+    "InteriorPoint",
     "NewtonCholesky",
     "Objective",
     "Path",

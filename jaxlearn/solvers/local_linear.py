@@ -62,7 +62,9 @@ class LocalLinear(Solver):
     """
 
     needs: ClassVar = frozenset({"columns"})
-    certificate: ClassVar = "largest distance of the gradient to the slopes of the penalty, in units of the largest correlation"
+    certificate: ClassVar = (
+        "largest distance of the gradient to the slopes of the penalty, in units of the largest correlation"
+    )
 
     lasso: WorkingSetPath
     unit: Array
@@ -88,7 +90,9 @@ class LocalLinear(Solver):
         distance = jnp.max(penalty.subdifferential_distance(coef, -g)) / self.unit
         n_idle = jnp.where(distance < 0.9 * state.best, jnp.int32(0), state.n_idle + jnp.int32(1))
         n_passes = state.n_passes + path.n_steps[0] + jnp.int32(1)
-        return _State(coef, ahead, distance, jnp.minimum(distance, state.best), n_idle, n_passes, path.status[0] == OVERFLOW)
+        return _State(
+            coef, ahead, distance, jnp.minimum(distance, state.best), n_idle, n_passes, path.status[0] == OVERFLOW
+        )
 
     def _newton(self, quadratic: Quadratic, penalty: Any, coef: Array, g: Array) -> Array:
         """Where the Newton step for the signs and the pieces of the penalty at `coef` leads; `coef`, if nowhere lower."""

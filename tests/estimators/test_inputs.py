@@ -16,6 +16,7 @@ from jaxlearn.linear_model import (
     LassoCV,
     LinearRegression,
     LogisticRegression,
+    QuantileRegressor,
     Ridge,
     RidgeClassifier,
     RidgeCV,
@@ -23,7 +24,16 @@ from jaxlearn.linear_model import (
     lasso_path,
 )
 
-REGRESSORS = [LinearRegression(), Ridge(), RidgeCV(), Lasso(), ElasticNet(), LassoCV(cv=3), ElasticNetCV(cv=3)]
+REGRESSORS = [
+    LinearRegression(),
+    Ridge(),
+    RidgeCV(),
+    Lasso(),
+    ElasticNet(),
+    LassoCV(cv=3),
+    ElasticNetCV(cv=3),
+    QuantileRegressor(alpha=0.01),
+]
 CLASSIFIERS = [LogisticRegression(), RidgeClassifier()]
 every = pytest.mark.parametrize("model", REGRESSORS + CLASSIFIERS, ids=lambda m: type(m).__name__)
 rng = np.random.default_rng(0)
