@@ -104,7 +104,7 @@ class GLM(eqx.Module):
 
     @property
     def kind(self) -> str:
-        """Which family of solvers applies: ``squared``, ``sparse``, ``groups``, ``concave``, ``smooth`` or ``sparse_smooth``."""
+        """Which family of solvers applies: ``squared``, ``sparse``, ``groups``, ``concave``, ``smooth``, ``sparse_smooth``."""
         if isinstance(self.penalty, Concave):
             return "concave"
         if isinstance(self.penalty, GroupElasticNet):
