@@ -85,6 +85,11 @@ def coordinate_descent(X, y, alpha, gamma, sweeps=500):
     return b
 
 
+def objective(penalty, X, y, coef):
+    r = y - y.mean() - (X - X.mean(0)) @ np.asarray(coef)
+    return np.mean(r**2) / 2 + float(penalty.value(jnp.asarray(coef)))
+
+
 def test_not_above_coordinate_descent(x64):
     X, y = problem(p=60)
     for share in (0.5, 0.2, 0.1):
@@ -117,7 +122,7 @@ def test_paths_take_few_passes(kind, p, x64):
 def test_a_full_working_set_is_told(x64):
     X, y = problem(p=400)
     path = glm.path(GLM(penalty=MCP(1.0), tol=1e-8, working_set=4), X, y, largest(X, y) * jnp.geomspace(1, 0.02, 8))
-    status = list(path.status)
+    status = np.asarray(path.status).tolist()
     full = status.index(OVERFLOW)
     assert set(status[:full]) <= {0}
     assert set(status[full + 1 :]) <= {-1}
