@@ -6,6 +6,7 @@ from .estimators.lasso_cv import ElasticNetCV, LassoCV
 from .estimators.lasso_path import enet_path, lasso_path
 from .estimators.linear import LinearRegression
 from .estimators.logistic import LogisticRegression
+from .estimators.logistic_cv import LogisticRegressionCV
 from .estimators.online_newton_classifier import OnlineNewtonClassifier
 from .estimators.online_newton_regressor import OnlineNewtonRegressor
 from .estimators.perceptron import PassiveAggressiveClassifier, PassiveAggressiveRegressor, Perceptron
@@ -23,6 +24,7 @@ __all__ = [
     "LassoCV",
     "LinearRegression",
     "LogisticRegression",
+    "LogisticRegressionCV",
     "OnlineNewtonClassifier",
     "OnlineNewtonRegressor",
     "PassiveAggressiveClassifier",
