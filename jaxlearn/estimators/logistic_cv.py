@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import warnings
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
-from sklearn.metrics import get_scorer, get_scorer_names, make_scorer
+from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions
@@ -29,10 +28,10 @@ from jaxlearn.solvers.solution import CONVERGED
 
 from .base import ProbabilisticClassifier, check_finite, number, warn_unless_converged
 from .constraints import COUNT, ONE_OF
-from .folds import fold_weights, of_rows, routed_to_scorer
+from .folds import fold_weights, of_rows, routed_to_scorer, scorer_of_all_classes
 from .inputs import Data, place, read
 from .logistic import ALIASES, LogisticRegression
-from .logistic_folds import Fits, follow_logistic_folds
+from .logistic_folds import Fits, fit_grid, joined, scores_of
 from .programs import Path
 from .smooth import path_solver
 
@@ -168,7 +167,7 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         n_jobs=None,
         verbose=0,
         refit=True,
-        intercept_scaling=1.0,
+        intercept_scaling=1,
         random_state=None,
         use_legacy_attributes=False,
     ):
@@ -237,14 +236,16 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         judged[: data.n_samples] = routed.scorer.score.get("sample_weight", 1) if compiled else 1
         train, _ = fold_weights(folds, data.sample_weight, data.n_samples)
         _, test = fold_weights(folds, judged, data.n_samples)
-        grid = self._fit_folds(data, train, test)
-        scores = (
-            self._compiled_scores(grid.values, test)
-            if compiled
-            else self._scores(grid.values, X, y, folds, routed.scorer.score)
-        )
+        grid = self._grid(data, train, test)
+        fits = grid.values
+        if compiled:
+            scores = scores_of(fits.log_likelihood if self.scoring == "neg_log_loss" else fits.right, test)
+        else:
+            scores = self._scores(fits, X, y, folds, routed.scorer.score)
         (self._refit if self.refit else self._average)(data, grid, scores)
-        self.scores_, self.n_iter_, self.coefs_paths_ = scores, grid.n_steps, self._joined(grid.values)
+        self.scores_: Any = scores
+        self.n_iter_: Any = grid.n_steps
+        self.coefs_paths_: Any = joined(fits, self.fit_intercept)
         if self.use_legacy_attributes:
             self._use_legacy_attributes()
         return self
@@ -269,14 +270,19 @@ class LogisticRegressionCV(ProbabilisticClassifier):
             return np.array([named])
         if given is None and self.penalty == "deprecated":
             return np.zeros(1)
-        if given is None or not len(given) or not all(isinstance(r, Real) and 0 <= r <= 1 for r in given):
+        shares = np.asarray([] if given is None else given)
+        if (
+            shares.ndim != 1
+            or not shares.size
+            or shares.dtype.kind not in "iuf"
+            or not ((shares >= 0) & (shares <= 1)).all()
+        ):
             raise ValueError(f"l1_ratios must be an array-like of numbers between 0 and 1; got (l1_ratios={given!r})")
-        shares = np.asarray(given, np.float64)
         if shares.any() and np.isinf(self.Cs_).any():
             raise ValueError("Cs=inf is no penalty, and has no l1 part: use l1_ratios=(0.0,).")
-        return shares
+        return shares.astype(np.float64)
 
-    def _one(self, C: float, l1_ratio: float, solver: str | None = None) -> LogisticRegression:
+    def _one(self, C: Any, l1_ratio: Any, solver: str | None = None) -> LogisticRegression:
         """With one strength and one share."""
         return LogisticRegression(
             C=C,
@@ -297,29 +303,16 @@ class LogisticRegressionCV(ProbabilisticClassifier):
                 f"classes={self.classes_} but key={self.class_weight.keys()}"
             )
 
-    def _fit_folds(self, data: Data, train: np.ndarray, test: np.ndarray) -> Path:
-        """The grid, (n_folds, n_l1_ratios, n_cs)."""
-        totals = train.sum(0, dtype=np.float64)
-        if not totals.all():
-            raise ValueError(f"Fold {totals.argmin()} has no training row of positive weight.")
-        if self.l1_ratios_.any() and data.y.ndim == 1:
-            share = data.y @ train / totals
-            if ((share == 0) | (share >= 1)).any():
-                raise ValueError(
-                    f"Fold {np.minimum(share, 1 - share).argmin()} trains on one class only: with an l1 part each needs two."
-                )
-        ascending = np.argsort(self.Cs_, kind="stable")
-        # C Σ s_i loss_i + penalty in units of C Σ s_i, over the training rows of each fold
-        alphas = number(1 / (self.Cs_[ascending] * totals[:, None]), data.dtype)
+    def _grid(self, data: Data, train: np.ndarray, test: np.ndarray) -> Path:
+        """Fits and what is known of them, (n_folds, n_l1_ratios, n_cs)."""
         models = [self._path_model(data, ratio) for ratio in self.l1_ratios_]
-        self.solver_ = ", ".join(dict.fromkeys(_name(model) for model in models))
-        paths = [follow_logistic_folds(data, model, alphas, train, test) for model in models]
-        given = np.argsort(ascending)
-        grid: Path = jax.tree.map(lambda *parts: np.stack([part[:, given] for part in parts], axis=1), *paths)
+        ran = ["prox-newton" if model.kind == "sparse_smooth" else model.solver for model in models]
+        self.solver_ = ", ".join(dict.fromkeys(ran))
+        grid = fit_grid(data, models, self.Cs_, train, test)
         check_finite(grid.values.coef, grid.values.intercept)
-        which = {"gradient norm" if model.kind == "smooth" else "duality gap" for model in models}
+        certificates = sorted({"duality gap" if name == "prox-newton" else "gradient norm" for name in ran})
         status, residual, n_steps = (a.ravel() for a in grid[:3])
-        warn_unless_converged(self, status, residual, " or ".join(sorted(which)), self.tol, n_steps, data.dtype)
+        warn_unless_converged(self, status, residual, " or ".join(certificates), self.tol, n_steps, data.dtype)
         return grid
 
     def _path_model(self, data: Data, l1_ratio: float) -> GLM:
@@ -329,17 +322,10 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         solver = {"auto": path_solver(data), "newton-cholesky": "newton"}.get(self.solver, "lbfgs")
         return dataclasses.replace(model, solver=solver)
 
-    def _compiled_scores(self, fits: Fits, test: np.ndarray) -> np.ndarray:
-        total = test.sum(0, dtype=np.float64)
-        if not total.all():
-            raise ValueError(f"Fold {total.argmin()} has no test row of positive weight.")
-        sums = -fits.loss if self.scoring == "neg_log_loss" else fits.right
-        return sums.astype(np.float64) / total[:, None, None]
-
     def _scores(self, fits: Fits, X: Any, y: np.ndarray, folds: list, params: dict) -> np.ndarray:
         """Of each fit, by a scorer that sees it as a `LogisticRegression`."""
         X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X)
-        scorer, scores = self._scorer_of_all_classes(), np.empty(fits.right.shape)
+        scorer, scores = scorer_of_all_classes(self._get_scorer(), self.classes_), np.empty(fits.right.shape)
         for fold, ratio, i in np.ndindex(*scores.shape):
             test = folds[fold][1]
             model: Any = self._one(self.Cs_[i], self.l1_ratios_[ratio])
@@ -349,22 +335,6 @@ class LogisticRegressionCV(ProbabilisticClassifier):
             some = {name: of_rows(value, len(y), test) for name, value in params.items()}
             scores[fold, ratio, i] = scorer(model, X[test], y[test], **some)
         return scores
-
-    def _scorer_of_all_classes(self) -> Any:
-        """A score that takes labels is told all of them: a test fold may lack some."""
-        scorer: Any = self._get_scorer()
-        known = inspect.signature(scorer._score_func).parameters if hasattr(scorer, "_score_func") else {}
-        if "labels" not in known:
-            return scorer
-        labels = {"labels": self.classes_}
-        if "pos_label" in known and len(self.classes_) == 2:
-            labels["pos_label"] = self.classes_[1]
-        return make_scorer(
-            scorer._score_func,
-            greater_is_better=scorer._sign == 1,
-            response_method=scorer._response_method,
-            **labels | scorer._kwargs,
-        )
 
     def _refit(self, data: Data, grid: Path, scores: np.ndarray) -> None:
         # ties go to the first C, then to the first share, as in scikit-learn
@@ -385,23 +355,15 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         self.intercept_ = np.atleast_1d(best.values.intercept.mean(0))
         self.certificate_, self.converged_ = best.residual.max(), bool((best.status == CONVERGED).all())
 
-    def _joined(self, fits: Fits) -> np.ndarray:
-        """(n_folds, n_l1_ratios, n_cs, n_classes or 1, n_features), intercepts last if there are some."""
-        binary = fits.coef.ndim == 4
-        coef = fits.coef[..., None, :] if binary else np.swapaxes(fits.coef, -1, -2)
-        intercept = fits.intercept[..., None, None] if binary else fits.intercept[..., None]
-        return np.concatenate([coef, intercept], axis=-1) if self.fit_intercept else coef
-
     def _use_legacy_attributes(self) -> None:
-        fits = self.coefs_paths_.shape[3]
-        labels = self.classes_[-fits:]
-        scores, n_iter = np.swapaxes(self.scores_, 1, 2), np.swapaxes(self.n_iter_, 1, 2)
-        paths = np.moveaxis(self.coefs_paths_, (3, 0, 2, 1), (0, 1, 2, 3))
+        paths: Any = np.moveaxis(self.coefs_paths_, (3, 0, 2, 1), (0, 1, 2, 3))
+        scores, n_iter = (np.swapaxes(a, 1, 2) for a in (self.scores_, self.n_iter_))
         if self.l1_ratios is None:
             scores, n_iter, paths = scores[..., 0], n_iter[..., 0], paths[..., 0, :]
-        self.C_, self.l1_ratio_ = np.full(fits, self.C_), np.full(fits, self.l1_ratio_)
-        self.scores_, self.n_iter_ = {label: scores for label in labels}, n_iter[None]
-        self.coefs_paths_ = dict(zip(labels, paths, strict=True))
+        labels = self.classes_[-len(paths) :]
+        self.C_, self.l1_ratio_ = np.full(len(paths), self.C_), np.full(len(paths), self.l1_ratio_)
+        self.scores_, self.coefs_paths_ = dict.fromkeys(labels, scores), dict(zip(labels, paths, strict=True))
+        self.n_iter_ = n_iter[None]
 
     def score(self, X, y, *, sample_weight=None, **score_params):
         """Score by `scoring`.
@@ -442,7 +404,3 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         router = MetadataRouter(owner=self).add_self_request(self)
         router.add(splitter=check_cv(self.cv), method_mapping=splitting)
         return router.add(scorer=self._get_scorer(), method_mapping=scoring)
-
-
-def _name(model: GLM) -> str:
-    return model.solver if model.kind == "smooth" else "prox-newton"

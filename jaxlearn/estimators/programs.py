@@ -153,7 +153,7 @@ def _path(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Path, Arr
     return Path(found.status, found.residual, found.n_steps, found.coef), last(found)
 
 
-def _last(found: glm.FittedPath) -> Array:
+def last(found: glm.FittedPath) -> Array:
     """Coefficients where a path ended."""
     return found.coef[jnp.maximum((found.status >= 0).sum() - 1, 0)]
 
