@@ -225,13 +225,9 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         routed = routed_to_scorer(self, None if sample_weight is None else weight, params)
         splitter: Any = check_cv(self.cv, y, classifier=True)
         folds = list(splitter.split(X, y, **routed.splitter.split))
-        compiled = self.scoring in COMPILED if self.scoring is None or isinstance(self.scoring, str) else False
-        compiled = compiled and set(routed.scorer.score) <= {"sample_weight"}
+        compiled = self.scoring in COMPILED and set(routed.scorer.score) <= {"sample_weight"}
         if data.mesh is not None and not compiled:
-            raise ValueError(
-                f"LogisticRegressionCV takes rows over several devices only with scoring in {COMPILED}: a scorer needs rows "
-                "on the host."
-            )
+            raise ValueError(f"Rows over several devices take scoring in {COMPILED}: a scorer needs rows on the host.")
         judged = np.zeros_like(data.sample_weight)
         judged[: data.n_samples] = routed.scorer.score.get("sample_weight", 1) if compiled else 1
         train, _ = fold_weights(folds, data.sample_weight, data.n_samples)
@@ -259,24 +255,14 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         return Cs
 
     def _shares(self) -> np.ndarray:
-        named = {"l1": 1.0, "l2": 0.0}.get(self.penalty)
-        given: Any = self.l1_ratios
-        if named is not None:
-            if given is not None and list(given) not in ([0.0], [named]):
-                warnings.warn(
-                    f"l1_ratios parameter is only used when penalty is 'elasticnet'. Got (penalty={self.penalty})",
-                    stacklevel=3,
-                )
-            return np.array([named])
-        if given is None and self.penalty == "deprecated":
-            return np.zeros(1)
-        shares = np.asarray([] if given is None else given)
-        if (
-            shares.ndim != 1
-            or not shares.size
-            or shares.dtype.kind not in "iuf"
-            or not ((shares >= 0) & (shares <= 1)).all()
-        ):
+        named, given = {"l1": (1.0,), "l2": (0.0,)}.get(self.penalty), self.l1_ratios
+        if named and given is not None and tuple(given) not in ((0.0,), named):
+            message = f"l1_ratios parameter is only used when penalty is 'elasticnet'. Got (penalty={self.penalty})"
+            warnings.warn(message, stacklevel=3)
+        older = (0.0,) if given is None and self.penalty == "deprecated" else given
+        shares = np.asarray(named or (() if older is None else older))
+        numbers = shares.ndim == 1 and shares.size and shares.dtype.kind in "iuf"
+        if not numbers or not ((shares >= 0) & (shares <= 1)).all():
             raise ValueError(f"l1_ratios must be an array-like of numbers between 0 and 1; got (l1_ratios={given!r})")
         if shares.any() and np.isinf(self.Cs_).any():
             raise ValueError("Cs=inf is no penalty, and has no l1 part: use l1_ratios=(0.0,).")
