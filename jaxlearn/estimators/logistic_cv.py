@@ -215,7 +215,8 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         """
         self._validate_params()
         _raise_for_params(params, self, "fit")
-        self.Cs_, self.l1_ratios_ = self._inverse_strengths(), self._shares()
+        self.Cs_ = self._inverse_strengths()
+        self.l1_ratios_ = self._shares()
         one = self._one(1.0, self.l1_ratios_.max())
         one._refuse_unsupported()
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
