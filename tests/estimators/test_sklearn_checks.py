@@ -67,8 +67,10 @@ SLOW = [
     ElasticNet(),
     LassoCV(cv=3, alphas=20, tol=1e-8),
     ElasticNetCV(cv=3, alphas=20, tol=1e-8),
-    LogisticRegressionCV(Cs=3, cv=3, tol=1e-9),
-    LogisticRegressionCV(Cs=3, cv=3, tol=1e-9, solver="lbfgs", class_weight="balanced", scoring="neg_log_loss"),
+    LogisticRegressionCV(Cs=(0.1, 1.0), cv=3, tol=1e-9),
+    LogisticRegressionCV(
+        Cs=(0.1, 1.0), cv=3, tol=1e-9, solver="lbfgs", class_weight="balanced", scoring="neg_log_loss"
+    ),
     PoissonRegressor(tol=1e-9),
     GammaRegressor(tol=1e-9),
     TweedieRegressor(power=1.5, tol=1e-9),
