@@ -129,7 +129,7 @@ class LogisticRegressionCV(ProbabilisticClassifier):
     >>> X, y = load_iris(return_X_y=True)
     >>> model = LogisticRegressionCV(scoring="neg_log_loss").fit(X, y)
     >>> model.scores_.shape, round(model.score(X, y), 2)
-    ((5, 1, 10), -0.05)
+    ((5, 1, 10), -0.04)
     """
 
     # as scikit-learn has it, until `score` takes no weights of its own
