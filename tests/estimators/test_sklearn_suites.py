@@ -103,7 +103,11 @@ OF_LOGISTIC = {
     "test_elasticnet_l1_ratio_err_helpful[LogisticRegression-": "None is a ratio of 0",
     "test_logistic_cv[": WITHIN,
     "test_logistic_cv_multinomial_score[neg_log_loss": WITHIN,
-    "test_logistic_cv_sparse[": WITHIN,
+    **{
+        f"test_logistic_cv_sparse[{kind}-{solver}": WITHIN
+        for kind in ("csr_matrix", "csr_array")
+        for solver in ("lbfgs", "liblinear", "newton-cg")
+    },
     "test_LogisticRegressionCV_GridSearchCV_elastic_net[3": MULTICLASS,
     "test_LogisticRegressionCV_no_refit[3-l1_ratios1": MULTICLASS,
     "test_LogisticRegressionCV_elasticnet_attribute_shapes[3": MULTICLASS,
