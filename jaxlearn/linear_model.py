@@ -8,6 +8,7 @@ from .estimators.lasso_cv import ElasticNetCV, LassoCV
 from .estimators.lasso_path import enet_path, lasso_path
 from .estimators.linear import LinearRegression
 from .estimators.logistic import LogisticRegression
+from .estimators.logistic_cv import LogisticRegressionCV
 from .estimators.multi_task import MultiTaskElasticNet, MultiTaskLasso
 from .estimators.multi_task_cv import MultiTaskElasticNetCV, MultiTaskLassoCV
 from .estimators.online_newton_classifier import OnlineNewtonClassifier
@@ -35,6 +36,7 @@ __all__ = [
     "MultiTaskElasticNetCV",
     "MultiTaskLasso",
     "MultiTaskLassoCV",
+    "LogisticRegressionCV",
     "OnlineNewtonClassifier",
     "OnlineNewtonRegressor",
     "PassiveAggressiveClassifier",

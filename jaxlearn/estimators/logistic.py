@@ -182,7 +182,10 @@ class LogisticRegression(ProbabilisticClassifier):
         self._refuse_unsupported()
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
         data = place(X, *self._encode(y, weight))
-        model, start = self._model(data), self._start(data)
+        return self._fit(data, self._start(data))
+
+    def _fit(self, data: Data, start: tuple[np.ndarray, np.ndarray]) -> LogisticRegression:
+        model = self._model(data)
         if isinstance(model.penalty, ElasticNet):
             fitted, self.solver_ = elastic_net(data, model, start[0]), "prox-newton"
             return self._adopt(fitted, data, self.tol)

@@ -33,7 +33,9 @@ __all__ = [
     "fit_each",
     "follow",
     "follow_folds",
+    "last",
     "leave_one_out",
+    "resumed",
     "ridge_folds",
     "separates",
     "smooth",
@@ -153,10 +155,10 @@ class Path(NamedTuple):
 def _path(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Path, Array]:
     (X, y, weight), (model, alphas, init, first) = rows, rest
     found = glm.path(model, X, y, alphas, weight, init=init, first=first, axis_name=axis_name)
-    return Path(found.status, found.residual, found.n_steps, found.coef), _last(found)
+    return Path(found.status, found.residual, found.n_steps, found.coef), last(found)
 
 
-def _last(found: glm.FittedPath) -> Array:
+def last(found: glm.FittedPath) -> Array:
     """Coefficients where a path ended."""
     return found.coef[jnp.maximum((found.status >= 0).sum() - 1, 0)]
 
@@ -170,7 +172,7 @@ def _fold_paths(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Pat
         train, test, init, first = lane
         found = glm.path(model, design, y, alphas, train, init=init, first=first, axis_name=axis_name)
         total, errors = design.fold(_squared_errors, (found.coef, found.intercept), y, test)
-        return Path(found.status, found.residual, found.n_steps, errors / total), _last(found)
+        return Path(found.status, found.residual, found.n_steps, errors / total), last(found)
 
     # a sequence, not lanes: a weighted Gram matrix for each fold at once would hold as many copies of X
     return lax.map(one, (train.T, test.T, init, first))
@@ -189,7 +191,7 @@ def _squared_errors(query: tuple[Array, Array], X: Any, y: Array, w: Array) -> t
 def follow(data: Data, model: GLM, alphas: np.ndarray, init: np.ndarray | None = None) -> Path:
     """A path; ``values`` are its coefficients. Where the working set is full it goes on with a larger one."""
     init = np.zeros((data.n_features, *data.y.shape[1:]), data.dtype) if init is None else init
-    return _resumed(_path, data, data.rows, model, alphas, init, np.zeros((), np.int32))
+    return resumed(_path, data, data.rows, model, alphas, init, np.zeros((), np.int32))
 
 
 def follow_folds(data: Data, model: GLM, alphas: np.ndarray, train: np.ndarray, test: np.ndarray) -> Path:
@@ -197,10 +199,11 @@ def follow_folds(data: Data, model: GLM, alphas: np.ndarray, train: np.ndarray, 
     n_folds = train.shape[1]
     init = np.zeros((n_folds, data.n_features, *data.y.shape[1:]), data.dtype)
     first = np.zeros(n_folds, np.int32)
-    return _resumed(_fold_paths, data, (data.X, data.y, train, test), model, alphas, init, first)
+    return resumed(_fold_paths, data, (data.X, data.y, train, test), model, alphas, init, first)
 
 
-def _resumed(program: Any, data: Data, rows: Any, model: GLM, alphas: Any, init: Any, first: Any) -> Path:
+def resumed(program: Any, data: Data, rows: Any, model: GLM, alphas: Any, init: Any, first: Any) -> Path:
+    """What `program` makes of the rows, a path for each fold or one, and where it ended; the working set grows on the host."""
     model = _smallest(model, data)
     path, start = compute(program, data, model, alphas, init, first, rows=rows)
     while (path.status == OVERFLOW).any():
@@ -208,7 +211,7 @@ def _resumed(program: Any, data: Data, rows: Any, model: GLM, alphas: Any, init:
         first = (np.isin(path.status, (OVERFLOW, -1), invert=True)).sum(-1).astype(np.int32)
         rest, start = compute(program, data, model, alphas, start, first, rows=rows)
         reached = rest.status >= 0
-        path = Path(*(_replaced(old, new, reached) for old, new in zip(path, rest, strict=True)))
+        path = jax.tree.map(lambda old, new: _replaced(old, new, reached), path, rest)  # noqa: B023
     return path
 
 

@@ -8,22 +8,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
-from sklearn.utils import Bunch, check_scalar
+from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-    _raise_for_params,
-    _routing_enabled,
-    process_routing,
-)
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, _raise_for_params
 
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2
 
 from .base import LinearRegressor, compute, number
 from .constraints import ONE_OF, POSITIVE
-from .folds import fold_weights
+from .folds import fold_weights, of_rows, routed_to_scorer
 from .inputs import Data, place, read
 from .programs import leave_one_out, ridge_folds
 from .ridge import Ridge
@@ -39,10 +33,6 @@ class _Identity(RegressorMixin, BaseEstimator):
 
     def predict(self, predictions):
         return predictions
-
-
-def _of_rows(value: Any, n_samples: int, rows: Any) -> Any:
-    return np.asarray(value)[rows] if np.shape(value)[:1] == (n_samples,) else value
 
 
 class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
@@ -148,7 +138,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
         alphas = self._checked_alphas()
         X, y, weight = read(self, X, y, sample_weight)
         data = place(X, y, weight)
-        routed = self._routed(sample_weight, params)
+        routed = routed_to_scorer(self, sample_weight, params)
         if self.cv is None:
             self._choose_leaving_one_out(data, y, weight, alphas, routed)
         else:
@@ -207,7 +197,7 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
         X = X.tocsr() if data.is_sparse else np.asarray(X)
         scorer, scores = self._scorer(), []
         for fold, (_, test) in enumerate(folds):
-            params = {name: _of_rows(value, len(y), test) for name, value in routed.scorer.score.items()}
+            params = {name: of_rows(value, len(y), test) for name, value in routed.scorer.score.items()}
             fits = [self._fitted(data, found.coef[fold, i], found.intercept[fold, i]) for i in range(len(alphas))]
             scores.append([scorer(ridge, X[test], y[test], **params) for ridge in fits])
         means = np.mean(scores, axis=0)
@@ -221,12 +211,6 @@ class RidgeCV(MultiOutputMixin, RegressorMixin, LinearRegressor):
 
     def _scorer(self) -> Any:
         return get_scorer("r2" if self.scoring is None else self.scoring)
-
-    def _routed(self, sample_weight: Any, params: dict) -> Any:
-        if _routing_enabled():
-            return process_routing(self, "fit", sample_weight=sample_weight, **params)
-        weights = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)}
-        return Bunch(splitter=Bunch(split={}), scorer=Bunch(score=weights))
 
     def get_metadata_routing(self):
         """Where metadata goes, see scikit-learn's user guide.

@@ -27,7 +27,7 @@ from jaxlearn.solvers.solve import solve
 from jaxlearn.solvers.variance_reduced import METHODS, VarianceReduced
 from jaxlearn.solvers.working_set import WorkingSetPath
 
-from ._glm_types import GLM, MEDIUM, SMALL, FittedGLM
+from ._glm_types import GLM, MEDIUM, SMALL, FittedGLM, FittedPath
 from ._weights import weighted
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "fit_squared",
     "follow",
     "limits",
+    "follow_descent",
     "prepare",
     "spectrum_of",
     "squared_solver",
@@ -203,6 +204,21 @@ def fit_smooth(
     return FittedGLM(
         coef, intercept, solution.status, solution.residual, solution.n_steps, model.loss, solution.certificate
     )
+
+
+def follow_descent(
+    model: GLM, design: Design, y: Array, weight: Array, *, alphas: Array, init: Array | None
+) -> FittedPath:
+    """A smooth loss at each alpha, from the solution before it, intercept included."""
+    start = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
+
+    def step(start: tuple[Array, Array], alpha: Array) -> tuple[tuple[Array, Array], FittedPath]:
+        at = eqx.tree_at(lambda m: m.penalty.alpha, model, jnp.asarray(model.penalty.alpha, y.dtype) * alpha)  # type: ignore[attr-defined]
+        found = fit_smooth(at, design, y, weight, init=start[0], free=start[1], key=None)
+        fitted = found.coef, found.intercept
+        return lax.stop_gradient(fitted), FittedPath(*fitted, found.status, found.residual, found.n_steps)
+
+    return lax.scan(step, lax.stop_gradient((start, jnp.zeros(y.shape[1:], y.dtype))), alphas)[1]
 
 
 def _with_free_intercept(penalty: Penalty, n_features: int, dtype: Any) -> Penalty:

@@ -17,11 +17,22 @@ from jax.typing import ArrayLike
 
 from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Design
+from jaxlearn.objectives import L2
 from jaxlearn.solvers import closed_form
 
 from ._glm_concave import fit_concave, follow_concave
 from ._glm_groups import fit_groups, follow_groups, least_alpha_of_groups
-from ._glm_routes import attach_sparse, centre, fit_smooth, fit_sparse, fit_squared, follow, prepare, spectrum_of
+from ._glm_routes import (
+    attach_sparse,
+    centre,
+    fit_smooth,
+    fit_sparse,
+    fit_squared,
+    follow,
+    follow_descent,
+    prepare,
+    spectrum_of,
+)
 from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model, offset
 from ._glm_types import GLM, FittedGLM, FittedPath
 
@@ -111,33 +122,49 @@ def path(
     first: ArrayLike = 0,
     axis_name: str | None = None,
 ) -> FittedPath:
-    """Fit an elastic net, or one of groups, for each of a decreasing grid of alphas, each from the solution before it.
+    """Fit a model for each of a decreasing grid of alphas, each from the solution before it.
 
     Parameters
     ----------
     model : GLM
-        With an ``ElasticNet`` or a ``GroupElasticNet``, whose own alpha multiplies the grid: leave it at one, or give it one
-        weight for each feature, or group.
+        With an ``ElasticNet``, a ``GroupElasticNet``, a concave penalty, or with ``L2`` and a loss that is not squared. The
+        penalty's own alpha multiplies the grid: leave it at one, or give it one weight for each feature, or group.
     X, y, sample_weight, axis_name
-        As in `fit`.
+        As in `fit`; with an ``ElasticNet`` or a concave penalty, y (n_samples,).
     alphas : (n_alphas,)
         Decreasing.
     init : (n_features,) or (n_features, k), optional
         Where to start.
     first : int
-        Index of the alpha to begin with: a path that overflowed is continued by a model with a larger ``working_set``.
+        Of an ``ElasticNet``: index of the alpha to begin with. A path that overflowed is continued by a model with a
+        larger ``working_set``.
 
     Returns
     -------
     FittedPath
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from jaxlearn.models import glm
+    >>> from jaxlearn.objectives import L2, Logistic
+    >>> X, y = jnp.array([[-2.0], [-1.0], [1.0], [2.0]]), jnp.array([0.0, 1.0, 0.0, 1.0])
+    >>> glm.path(glm.GLM(Logistic(), L2(1.0)), X, y, jnp.array([1.0, 0.1])).coef.round(2)
+    Array([[0.15],
+           [0.36]], dtype=float32)
     """
-    if model.kind not in ("sparse", "sparse_smooth", "groups", "concave"):
+    descends = model.kind == "smooth" and isinstance(model.penalty, L2)
+    if not descends and model.kind not in ("sparse", "sparse_smooth", "groups", "concave"):
         raise ValueError(
-            f"`path` follows an `ElasticNet` or `GroupElasticNet` penalty; got {type(model.penalty).__name__}: use `vmap` of "
-            "`fit`."
+            "`path` follows a penalty that selects features, or `L2` with a loss that is not squared; got "
+            f"{type(model.penalty).__name__} with {type(model.loss).__name__}: use `vmap` of `fit`."
         )
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     alphas = jnp.asarray(alphas, y.dtype)
+    if descends:
+        if design.on_host or not (isinstance(first, int) and first == 0):
+            raise ValueError("`path` with an `L2` penalty takes rows in memory, and begins with the first alpha.")
+        return follow_descent(model, design, y, weight, alphas=alphas, init=init)
     if model.kind == "sparse_smooth":
         rows = offset(design, y, weight, model.fit_intercept)
         found, size = follow_smooth(model, rows, alphas, init, first)
@@ -165,7 +192,7 @@ def alpha_max(
     *,
     axis_name: str | None = None,
 ) -> Array:
-    """Smallest alpha of an ``ElasticNet`` (its own alpha taken as a weight) for which every coefficient is zero."""
+    """Smallest alpha of a penalty that selects (its own alpha taken as a weight) for which every coefficient is zero."""
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     if model.kind == "sparse_smooth":
         correlation = null_model(model, offset(design, y, weight, model.fit_intercept))[2][: design.shape[1]]
@@ -178,7 +205,7 @@ def alpha_max(
 
 
 def _least_alpha(model: GLM, correlation: Array) -> Array:
-    l1, _ = model.penalty.strengths(correlation)
+    l1, _ = model.penalty.strengths(jnp.zeros_like(correlation))
     push = jnp.maximum(correlation, 0) if getattr(model.penalty, "positive", False) else jnp.abs(correlation)
     return jnp.max(jnp.where(l1 > 0, push / jnp.where(l1 > 0, l1, 1), 0))
 

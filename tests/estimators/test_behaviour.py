@@ -23,6 +23,7 @@ from jaxlearn.linear_model import (
     LassoCV,
     LinearRegression,
     LogisticRegression,
+    LogisticRegressionCV,
     Ridge,
     RidgeClassifier,
     RidgeCV,
@@ -43,6 +44,8 @@ MODELS = [
     ElasticNetCV(cv=3, alphas=5, tol=1e-10),
     LogisticRegression(tol=1e-9),
     LogisticRegression(solver="newton-cholesky", tol=1e-9),
+    LogisticRegressionCV(Cs=3, cv=3, tol=1e-9, scoring="neg_log_loss"),
+    LogisticRegressionCV(Cs=[0.1, 1.0], cv=3, tol=1e-9, l1_ratios=[0.5, 1.0]),
 ]
 every = pytest.mark.parametrize("model", MODELS, ids=lambda m: str(m).replace(" ", ""))
 rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from jaxlearn.linear_model import (
     LassoCV,
     LinearRegression,
     LogisticRegression,
+    LogisticRegressionCV,
     QuantileRegressor,
     Ridge,
     RidgeClassifier,
@@ -35,6 +36,8 @@ REGRESSORS = [
     QuantileRegressor(alpha=0.01),
 ]
 CLASSIFIERS = [LogisticRegression(), RidgeClassifier()]
+REGRESSORS = [LinearRegression(), Ridge(), RidgeCV(), Lasso(), ElasticNet(), LassoCV(cv=3), ElasticNetCV(cv=3)]
+CLASSIFIERS = [LogisticRegression(), LogisticRegressionCV(Cs=2, cv=2), RidgeClassifier()]
 every = pytest.mark.parametrize("model", REGRESSORS + CLASSIFIERS, ids=lambda m: type(m).__name__)
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 3))

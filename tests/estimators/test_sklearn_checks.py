@@ -32,6 +32,7 @@ from jaxlearn.linear_model import (
     LassoCV,
     LinearRegression,
     LogisticRegression,
+    LogisticRegressionCV,
     MultiTaskElasticNet,
     MultiTaskElasticNetCV,
     MultiTaskLasso,
@@ -80,6 +81,10 @@ SLOW = [
     MultiTaskLassoCV(cv=3, alphas=20, tol=1e-10),
     GroupLasso(tol=1e-10),
     GroupLassoCV(cv=3, alphas=20, tol=1e-10),
+    LogisticRegressionCV(Cs=(0.1, 1.0), cv=3, tol=1e-9),
+    LogisticRegressionCV(
+        Cs=(0.1, 1.0), cv=3, tol=1e-9, solver="lbfgs", class_weight="balanced", scoring="neg_log_loss"
+    ),
     PoissonRegressor(tol=1e-9),
     GammaRegressor(tol=1e-9),
     TweedieRegressor(power=1.5, tol=1e-9),

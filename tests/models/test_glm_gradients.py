@@ -1,5 +1,6 @@
 """Derivatives of fits by the optimality condition, against central differences of the fit."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -91,6 +92,41 @@ def test_a_path_has_the_derivative_of_its_fits(data, x64):
     along = jax.jacobian(lambda a: glm.path(GLM(penalty=L1(1.0), tol=1e-14), X, y, a).coef)(alphas)
     alone = jax.jacobian(lambda a: glm.fit(GLM(penalty=L1(a), tol=1e-14), X, y).coef)(alphas[1])
     np.testing.assert_allclose(along[1, :, 1], alone, atol=1e-10)
+    np.testing.assert_array_equal(along[1, :, 0], 0)
+
+
+@pytest.mark.parametrize("name", ["logistic", "multinomial"])
+def test_a_path_without_selection_is_its_fits(name, data, dtype):
+    X, y, w = (jnp.asarray(a, dtype) for a in data)
+    y = jnp.asarray(target(name, np.asarray(y)), dtype)
+    alphas, tol = jnp.array([1.0, 0.3, 0.1], dtype), 1e-5 if dtype == np.float32 else 1e-12
+    model = GLM(MODELS[name](1.0).loss, L2(1.0), tol=tol, solver="newton")
+    found = jax.jit(glm.path)(model, X, y, alphas, w)
+    assert (found.status == 0).all()
+    assert found.coef.shape == (3, 6, *y.shape[1:])
+    assert found.coef.dtype == dtype
+    alone = jax.jit(glm.fit)(dataclasses.replace(model, penalty=L2(alphas[2])), X, y, w)
+    np.testing.assert_allclose(found.coef[2], alone.coef, atol=100 * tol)
+    np.testing.assert_allclose(found.intercept[2], alone.intercept, atol=100 * tol)
+    again = glm.path(model, X, y, alphas, w, init=found.coef[0])
+    np.testing.assert_allclose(again.coef, found.coef, atol=100 * tol)
+    folds = jnp.stack([w, w.at[:9].set(0)])
+    lanes = jax.vmap(lambda w: glm.path(model, X, y, alphas, w))(folds)
+    rest = glm.path(model, X[9:], y[9:], alphas, w[9:])
+    np.testing.assert_allclose(lanes.coef[0], found.coef, atol=100 * tol)
+    np.testing.assert_allclose(lanes.coef[1], rest.coef, atol=100 * tol)
+    np.testing.assert_allclose(lanes.intercept[1], rest.intercept, atol=100 * tol)
+    with pytest.raises(ValueError, match="begins with the first alpha"):
+        glm.path(model, X, y, alphas, w, first=1)
+
+
+def test_a_path_without_selection_has_the_derivative_of_its_fits(data, x64):
+    X, y, w = data
+    y = target("logistic", y)
+    model = MODELS["logistic_newton"](1.0)
+    along = jax.jacobian(lambda a: glm.path(model, X, y, a, w).coef)(jnp.array([0.5, 0.1]))
+    alone = jax.jacobian(lambda a: glm.fit(dataclasses.replace(model, penalty=L2(a)), X, y, w).coef)(0.1)
+    np.testing.assert_allclose(along[1, :, 1], alone, atol=1e-9)
     np.testing.assert_array_equal(along[1, :, 0], 0)
 
 

@@ -119,6 +119,11 @@ def test_paths_take_few_passes(kind, p, x64):
     np.testing.assert_allclose(one.coef, path.coef[-1], atol=1e-6, err_msg=str(path_alpha))
 
 
+def test_the_largest_strength_is_that_of_the_lasso(x64):
+    X, y = problem()
+    np.testing.assert_allclose(glm.alpha_max(GLM(penalty=MCP(2.0)), X, y), largest(X, y) / 2, rtol=1e-12)
+
+
 def test_a_full_working_set_is_told(x64):
     X, y = problem(p=400)
     path = glm.path(GLM(penalty=MCP(1.0), tol=1e-8, working_set=4), X, y, largest(X, y) * jnp.geomspace(1, 0.02, 8))
