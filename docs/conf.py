@@ -42,5 +42,5 @@ sphinx_gallery_conf = {
 # a property listed among the attributes is described once
 napoleon_use_ivar = True
 
-# A name in single quotes may be that of a class and of its door, or of an attribute that many solvers have: any of them will do.
+# A name in single quotes may be that of a class and of its door, or of what many solvers have: any of them will do.
 suppress_warnings = ["ref.python"]
