@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -67,6 +66,6 @@ def fit_concave(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
     """One strength."""
     one = jnp.ones((), centred.y.dtype)
     found, size = follow_concave(model, centred, one[None], init, 0)
-    coef, *rest = jax.tree.map(lambda leaf: leaf[0], found)
+    coef, status, residual, n_steps = (leaf[0] for leaf in found)
     coef = attach_sparse(model, centred, one, coef, size)
-    return FittedGLM(coef, centred.intercept(coef), *rest, model.loss, LocalLinear.certificate)
+    return FittedGLM(coef, centred.intercept(coef), status, residual, n_steps, model.loss, LocalLinear.certificate)
