@@ -7,18 +7,16 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import RegressorMixin
 from sklearn.utils import column_or_1d
 
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import as_groups
 
-from .base import LinearRegressor
 from .constraints import COUNT, NON_NEGATIVE, POSITIVE
 from .inputs import Data, place, read
+from .lasso import Lasso
 from .lasso_cv import LassoCV
 from .multi_task import grouped_model
-from .programs import elastic_net
 
 __all__ = ["GroupLasso", "GroupLassoCV"]
 
@@ -64,7 +62,7 @@ def _labels(groups: Any, n_features: int) -> np.ndarray:
     return labels
 
 
-class GroupLasso(RegressorMixin, LinearRegressor):
+class GroupLasso(Lasso):
     """Linear regression that selects groups of features.
 
     *Minimises* ``1 / (2 n) ‖y − X w‖² + alpha Σ_g v_g ‖w_g‖``, w_g the coefficients of a group and v its weight, the mean
@@ -79,7 +77,7 @@ class GroupLasso(RegressorMixin, LinearRegressor):
         Consecutive groups of one size; or the group of each feature, labels of any kind; or the features of each group. Groups
         are in the order of their labels, or as listed.
     alpha : float, default=1.0
-        Strength.
+        Strength. With 0 there is nothing to select: the closed form of `LinearRegression` is used, with a warning.
     group_weights : array-like of shape (n_groups,), default=None
         v ≥ 0; by default the square root of a group's size. A group of weight zero is not penalised.
     fit_intercept : bool, default=True
@@ -95,10 +93,14 @@ class GroupLasso(RegressorMixin, LinearRegressor):
     ----------
     coef_ : ndarray of shape (n_features,)
         Coefficients.
+    sparse_coef_ : sparse array of shape (1, n_features)
+        The same, without its zeros.
     intercept_ : float
         Intercept; 0.0 without.
-    dual_gap_, certificate_ : float
-        Duality gap.
+    dual_gap_ : float
+        Duality gap; NaN where there is nothing to select.
+    certificate_ : float
+        What `tol` bounds: the duality gap, or the relative residual of the normal equations in a closed form.
     converged_ : bool
         Whether it is within the tolerance.
     n_iter_ : int
@@ -123,6 +125,9 @@ class GroupLasso(RegressorMixin, LinearRegressor):
 
     _parameter_constraints: dict = {**GROUPED, "alpha": [NON_NEGATIVE], "warm_start": ["boolean"]}
 
+    positive = False
+    selection = "cyclic"
+
     def __init__(
         self,
         groups=1,
@@ -142,7 +147,12 @@ class GroupLasso(RegressorMixin, LinearRegressor):
         self.tol = tol
         self.warm_start = warm_start
 
-    def fit(self, X, y, sample_weight=None):
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = False
+        return tags
+
+    def fit(self, X, y, sample_weight=None):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Fit the model.
 
         Parameters
@@ -160,14 +170,7 @@ class GroupLasso(RegressorMixin, LinearRegressor):
         self._validate_params()
         X, y, weight = read(self, X, y, sample_weight, multi_output=False)
         data = place(X, y, weight)
-        start = np.asarray(self.coef_, data.dtype) if self.warm_start and hasattr(self, "coef_") else None
-        if start is not None and start.shape != (data.n_features,):
-            raise ValueError(
-                f"`warm_start` found coefficients of shape {start.shape}; X has {data.n_features} features."
-            )
-        fitted = elastic_net(data, _grouped(self, data, self.alpha), start)
-        self.dual_gap_ = np.array(fitted.residual)[()]
-        return self._adopt(fitted, data, self.tol)
+        return self._fit(data, _grouped(self, data, self.alpha))
 
 
 class GroupLassoCV(LassoCV):

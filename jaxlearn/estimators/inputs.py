@@ -78,6 +78,11 @@ class Data(NamedTuple):
         return isinstance(self.X, Sparse)
 
     @property
+    def of_tasks(self) -> Data:
+        """With y of two dimensions, also where it has one column."""
+        return self._replace(y=self.y[:, None], is_column=False) if self.is_column else self
+
+    @property
     def rows(self) -> tuple[Any, np.ndarray, np.ndarray]:
         """What a program takes."""
         return self.X, self.y, self.sample_weight

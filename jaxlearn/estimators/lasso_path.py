@@ -204,8 +204,7 @@ def _read(X: Any, y: Any) -> Data:
     X = check_array(X, accept_sparse=("csr", "csc", "coo"), dtype=(np.float64, np.float32))  # pyright: ignore
     y = check_array(y, dtype=X.dtype, ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
-    data = place(X, y, np.ones(X.shape[0], X.dtype))
-    return data._replace(y=data.y[:, None]) if data.is_column else data
+    return place(X, y, np.ones(X.shape[0], X.dtype)).of_tasks
 
 
 def _grid(alphas: Any, n_alphas: Any, automatic: Any) -> np.ndarray:

@@ -10,20 +10,13 @@ from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import GroupElasticNet
 
 from .base import number
-from .constraints import COUNT, NON_NEGATIVE, ONE_OF, SHARE
+from .constraints import NON_NEGATIVE, SHARE, SPARSE
 from .inputs import Data, place, read
 from .lasso import ElasticNet
 
-__all__ = ["MULTI_TASK", "MultiTaskElasticNet", "MultiTaskLasso", "Tasks", "grouped_model"]
+__all__ = ["MultiTaskElasticNet", "MultiTaskLasso", "Tasks", "grouped_model"]
 
-MULTI_TASK: dict = {
-    "fit_intercept": ["boolean"],
-    "copy_X": ["boolean"],
-    "tol": [NON_NEGATIVE],
-    "max_iter": [COUNT, None],
-    "random_state": ["random_state"],
-    "selection": [ONE_OF("cyclic", "random")],
-}
+MULTI_TASK: dict = {name: what for name, what in SPARSE.items() if name not in ("positive", "precompute")}
 
 
 def grouped_model(params: Any, dtype: Any, *, alpha: Any, l1_ratio: Any, groups: np.ndarray | None = None) -> GLM:
@@ -63,8 +56,7 @@ class Tasks:
         if y.ndim != 2:
             single = type(self).__name__.removeprefix("MultiTask")
             raise ValueError(f"For mono-task outputs, use {single}: {type(self).__name__} takes y of two dimensions.")
-        data = place(X, y, weight)
-        return data._replace(y=data.y[:, None], is_column=False) if data.is_column else data
+        return place(X, y, weight).of_tasks
 
 
 class MultiTaskElasticNet(Tasks, ElasticNet):

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 from jaxlearn.models.glm import GLM
 
-from .constraints import COUNT, POSITIVE, SHARE
+from .constraints import SHARE, SPARSE_CV
 from .inputs import Data
 from .lasso_cv import ElasticNetCV, LassoCV
-from .multi_task import MULTI_TASK, Tasks, grouped_model
+from .multi_task import Tasks, grouped_model
 
 __all__ = ["MultiTaskElasticNetCV", "MultiTaskLassoCV"]
 
-MULTI_TASK_CV: dict = {
-    **MULTI_TASK,
-    "eps": [POSITIVE],
-    "alphas": [COUNT, "array-like"],
-    "max_iter": [COUNT],
-    "cv": ["cv_object"],
-    "verbose": ["verbose"],
-    "n_jobs": [Integral, None],
-}
+MULTI_TASK_CV: dict = {name: what for name, what in SPARSE_CV.items() if name not in ("positive", "precompute")}
 
 
 class _TasksCV(Tasks):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -13,25 +10,21 @@ from jaxlearn.solvers.local_linear import LocalLinear
 from jaxlearn.solvers.protocols import Objective, Problem
 from jaxlearn.solvers.solution import OVERFLOW, Budget
 from jaxlearn.solvers.solve import solve
-from jaxlearn.solvers.working_set import INNER_SHARE, WorkingSetPath
+from jaxlearn.solvers.working_set import INNER_SHARE, Path, WorkingSetPath
 
-from ._glm_routes import Centred, attach_sparse, by_columns, constant, limits
+from ._glm_routes import Centred, attach_sparse, by_columns, constant, limits, scaled
 from ._glm_types import GLM, SMALL, FittedGLM
 
 __all__ = ["fit_concave", "follow_concave"]
 
 
-class _Found(NamedTuple):
-    coef: Array
-    status: Array
-    residual: Array
-    n_steps: Array
-
-
 def follow_concave(
     model: GLM, centred: Centred, alphas: Array, init: Array | None, first: ArrayLike
-) -> tuple[_Found, int]:
-    """Stationary points along a grid, and the size of their working set; after an overflow nothing more is solved for."""
+) -> tuple[Path, int]:
+    """Stationary points along a grid, with distances in place of gaps, and the size of their working set.
+
+    After an overflow nothing more is solved for.
+    """
     if centred.y.ndim > 1:
         raise ValueError("a concave penalty takes one target, `y` of shape (n_samples,): use `vmap` over targets.")
     held, dtype = constant(model), alphas.dtype
@@ -47,15 +40,14 @@ def follow_concave(
     solver = LocalLinear(lasso, jnp.where(largest > 0, largest, 1))
     start = none if init is None else lax.stop_gradient(jnp.asarray(init, dtype))
 
-    def step(carry: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], _Found]:
+    def step(carry: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], Path]:
         (coef, full), (alpha, index) = carry, at
-        penalty = eqx.tree_at(lambda p: p.alpha, held.penalty, jnp.asarray(held.penalty.alpha, dtype) * alpha)  # type: ignore[attr-defined]
-        problem = Problem(Objective(model.loss, penalty), quadratic, None, None)
+        problem = Problem(Objective(model.loss, scaled(held.penalty, alpha)), quadratic, None, None)
         left_out = full | (index < first)
         budget = Budget(tol, jnp.where(left_out, 0, max_steps))
         solution = solve(problem, solver, coef, budget=budget)
         status = jnp.where(left_out, jnp.int32(-1), solution.status)
-        found = _Found(solution.params, status, solution.residual, solution.state.n_passes)
+        found = Path(solution.params, solution.residual, solution.state.n_passes, status)
         return (solution.params, full | (status == OVERFLOW)), found
 
     grid = lax.stop_gradient(alphas), jnp.arange(len(alphas))
@@ -66,6 +58,6 @@ def fit_concave(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
     """One strength."""
     one = jnp.ones((), centred.y.dtype)
     found, size = follow_concave(model, centred, one[None], init, 0)
-    coef, status, residual, n_steps = (leaf[0] for leaf in found)
-    coef = attach_sparse(model, centred, one, coef, size)
-    return FittedGLM(coef, centred.intercept(coef), status, residual, n_steps, model.loss, LocalLinear.certificate)
+    coef = attach_sparse(model, centred, one, found.coef[0], size)
+    status, distance, n_steps = found.status[0], found.gap[0], found.n_steps[0]
+    return FittedGLM(coef, centred.intercept(coef), status, distance, n_steps, model.loss, LocalLinear.certificate)

@@ -45,6 +45,7 @@ __all__ = [
     "limits",
     "follow_descent",
     "prepare",
+    "scaled",
     "spectrum_of",
     "squared_solver",
 ]
@@ -213,7 +214,7 @@ def follow_descent(
     start = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
 
     def step(start: tuple[Array, Array], alpha: Array) -> tuple[tuple[Array, Array], FittedPath]:
-        at = eqx.tree_at(lambda m: m.penalty.alpha, model, jnp.asarray(model.penalty.alpha, y.dtype) * alpha)  # type: ignore[attr-defined]
+        at = eqx.tree_at(lambda m: m.penalty, model, scaled(model.penalty, alpha))
         found = fit_smooth(at, design, y, weight, init=start[0], free=start[1], key=None)
         fitted = found.coef, found.intercept
         return lax.stop_gradient(fitted), FittedPath(*fitted, found.status, found.residual, found.n_steps)
@@ -252,6 +253,11 @@ def by_columns(model: GLM, centred: Centred, n_alphas: int) -> Quadratic:
 def limits(model: GLM, dtype: Any, first: ArrayLike) -> tuple[Array, Array, Array]:
     """Where a path ends, and begins."""
     return jnp.asarray(model.tol, dtype), jnp.asarray(model.max_steps, jnp.int32), jnp.asarray(first, jnp.int32)
+
+
+def scaled(penalty: Any, alpha: Array) -> Any:
+    """A penalty of `alpha` times the strength."""
+    return eqx.tree_at(lambda p: p.alpha, penalty, jnp.asarray(penalty.alpha, alpha.dtype) * alpha)
 
 
 def along(model: GLM, quadratic: Quadratic, solver: WorkingSetPath, init: Array | None) -> Any:
@@ -304,6 +310,7 @@ def _fit_columns(model: GLM, centred: Centred, solver: Any, init: Array | None, 
 
 def attach_sparse(model: GLM, centred: Centred, alpha: Array, coef: Array, size: int) -> Array:
     """`coef`, with its derivative as the solution at `alpha` times the model's penalty."""
-    penalty = eqx.tree_at(lambda p: p.alpha, model.penalty, jnp.asarray(model.penalty.alpha, coef.dtype) * alpha)  # type: ignore[attr-defined]
-    problem = Problem(Objective(model.loss, penalty), centred.design, centred.y, centred.sample_weight)
+    problem = Problem(
+        Objective(model.loss, scaled(model.penalty, alpha)), centred.design, centred.y, centred.sample_weight
+    )
     return attach_derivative(problem, coef, size=size)

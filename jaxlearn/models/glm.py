@@ -171,14 +171,11 @@ def path(
         coef = jax.vmap(lambda alpha, b: attach_sparse_smooth(model, rows, alpha, b, size))(alphas, found.coef)
         return FittedPath(*rows.split(coef), found.status, found.gap, found.n_steps)
     centred = centre(design, y, weight, model.fit_intercept)
-    if model.kind == "concave":
-        found, size = follow_concave(model, centred, alphas, init, first)
-        coef = jax.vmap(lambda alpha, b: attach_sparse(model, centred, alpha, b, size))(alphas, found.coef)
-        return FittedPath(coef, jax.vmap(centred.intercept)(coef), found.status, found.residual, found.n_steps)
     if model.kind == "groups":
         found, coef, size = follow_groups(model, centred, alphas, init, first)
     else:
-        found, size = follow(model, centred, alphas, init, first)
+        along = follow_concave if model.kind == "concave" else follow
+        found, size = along(model, centred, alphas, init, first)
         coef = found.coef
     coef = jax.vmap(lambda alpha, b: attach_sparse(model, centred, alpha, b, size))(alphas, coef)
     return FittedPath(coef, jax.vmap(centred.intercept)(coef), found.status, found.gap, found.n_steps)
@@ -255,8 +252,8 @@ def leave_one_out(
     return lax.map(at, jnp.asarray(alphas, y.dtype))
 
 
-def linear_predictor(fitted: FittedGLM, X: ArrayLike | Design, *, axis_name: str | None = None) -> Array:
-    """``X coef + intercept``, (n_samples,) or (n_samples, k): a map over rows."""
+def linear_predictor(fitted: Any, X: ArrayLike | Design, *, axis_name: str | None = None) -> Array:
+    """``X coef + intercept`` of any fitted linear model, (n_samples,) or (n_samples, k): a map over rows."""
     design = as_design(X, axis_name)
     f = design.matvec(fitted.coef)
     return f + (fitted.intercept if f.ndim == 1 else fitted.intercept[None])

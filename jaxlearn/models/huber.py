@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Design
 from jaxlearn.objectives import L2, ConcomitantHuber
 from jaxlearn.solvers.protocols import Objective, Problem
@@ -26,6 +25,7 @@ from jaxlearn.solvers.solve import solve
 
 from ._glm_routes import constant, factorable, prepare
 from ._glm_sparse import offset
+from .glm import linear_predictor
 
 __all__ = ["FittedHuber", "Huber", "fit", "predict"]
 
@@ -162,7 +162,7 @@ def fit(
 
 def predict(fitted: FittedHuber, X: ArrayLike | Design, *, axis_name: str | None = None) -> Array:
     """``X coef + intercept``, (n_samples,): a map over rows."""
-    return as_design(X, axis_name).matvec(fitted.coef) + fitted.intercept
+    return linear_predictor(fitted, X, axis_name=axis_name)
 
 
 def _middle(about: Array, X: Design, y: Array, w: Array) -> tuple[Array, Array, Array]:

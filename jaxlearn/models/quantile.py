@@ -26,6 +26,7 @@ from jaxlearn.solvers.vertex import attach_vertex, onto_vertex
 
 from ._glm_routes import constant, prepare
 from ._glm_sparse import offset
+from .glm import linear_predictor
 
 __all__ = ["FittedQuantile", "Quantile", "digits", "fit", "predict"]
 
@@ -156,7 +157,7 @@ def fit(
 
 def predict(fitted: FittedQuantile, X: ArrayLike | Design, *, axis_name: str | None = None) -> Array:
     """``X coef + intercept``, (n_samples,): a map over rows."""
-    return as_design(X, axis_name).matvec(fitted.coef) + fitted.intercept
+    return linear_predictor(fitted, X, axis_name=axis_name)
 
 
 def _constant_model(rows: Any, quantile: Array) -> tuple[Array, Array]:

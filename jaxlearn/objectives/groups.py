@@ -49,10 +49,6 @@ class GroupElasticNet(Penalty):
         alpha = jnp.broadcast_to(jnp.asarray(self.alpha, rows.dtype), rows.shape[:1])
         return alpha * self.l1_ratio, alpha * (1 - jnp.asarray(self.l1_ratio, rows.dtype))
 
-    def strengths(self, coef):
-        """l1 is that of a norm, so that there is none for each coefficient."""
-        raise NotImplementedError("the strengths of groups are `row_strengths`.")
-
     def value(self, coef):
         rows = self.rows(coef)
         l1, l2 = self.row_strengths(rows)
@@ -63,10 +59,6 @@ class GroupElasticNet(Penalty):
         rows = self.rows(coef)
         l1, l2 = self.row_strengths(rows)
         return self.joined((l1 * _inverse(_norm(rows)) + l2)[:, None] * rows, coef.shape[0])
-
-    def smooth_gradient(self, coef):
-        rows = self.rows(coef)
-        return self.joined(self.row_strengths(rows)[1][:, None] * rows, coef.shape[0])
 
     def prox(self, v, step_size):
         rows = self.rows(v)

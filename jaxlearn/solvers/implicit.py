@@ -83,9 +83,9 @@ def _attach_jvp(size: int | None, primals: tuple, tangents: tuple) -> tuple[Arra
     return coef, jnp.zeros_like(coef).at[columns].set(-step, unique_indices=True)
 
 
-def refuse_axis(problem: Problem) -> None:
-    """Refuse a problem whose rows lie over a mapped axis."""
-    if problem.design.axis_name is not None:
+def refuse_axis(design: Any) -> None:
+    """Refuse rows that lie over a mapped axis."""
+    if design.axis_name is not None:
         raise ValueError(
             "a fit with `axis_name` cannot be differentiated: collectives have no derivative of their own. "
             "Differentiate outside the map: `jit` of the fit on a sharded array needs no axis name."
@@ -93,7 +93,7 @@ def refuse_axis(problem: Problem) -> None:
 
 
 def _refuse(problem: Problem) -> None:
-    refuse_axis(problem)
+    refuse_axis(problem.design)
     n_samples, n_features = problem.design.shape
     if isinstance(problem.objective.penalty, NoPenalty) and n_features > n_samples:
         raise ValueError(
@@ -198,5 +198,4 @@ def _column_gram(columns: Array, X: Any, w: Array) -> Array:
 
 def _column_hessian(query: Any, X: Any, y: Array, w: Array) -> Array:
     loss, coef, columns = query
-    rows = X.take(columns)
-    return jnp.matmul(rows * (w * loss.hessian(y, X.matvec(coef)))[None], rows.T, precision=lax.Precision.HIGHEST)
+    return _column_gram(columns, X, w * loss.hessian(y, X.matvec(coef)))

@@ -205,7 +205,7 @@ def _attach(problem: Problem, params: Array, least: Array) -> Array:
 def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     problem, _, least = primals
     params = _attach(*primals)
-    refuse_axis(problem)
+    refuse_axis(problem.design)
     _, change = jax.jvp(partial(_optimality, params), (problem,), (tangents[0],))
     free = jnp.ones(params.shape, bool).at[-1].set(params[-1] > CLOSE * least)
     if len(params) <= MAX_FACTOR and not problem.design.is_sparse:

@@ -18,6 +18,8 @@ from jax import Array, lax
 
 from jaxlearn.linalg.cholesky import Equilibrated
 
+from .implicit import refuse_axis
+
 __all__ = ["attach_vertex", "onto_vertex"]
 
 
@@ -68,11 +70,7 @@ def _attach(design: Any, y: Array, coef: Array, basis: Array, active: Array) -> 
 def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     design, y, coef, basis, active = primals
     coef = _attach(*primals)
-    if design.axis_name is not None:
-        raise ValueError(
-            "a fit with `axis_name` cannot be differentiated: collectives have no derivative of their own. "
-            "Differentiate outside the map: `jit` of the fit on a sharded array needs no axis name."
-        )
+    refuse_axis(design)
     kept = jnp.where(basis, 1, 0).astype(y.dtype)
     moments = lambda design, y: design.fold(_normal, None, kept, y - design.matvec(coef))[1]  # noqa: E731
     # the residuals of the basis are zero, so that all of its change is that of the residuals

@@ -9,6 +9,7 @@ from jaxlearn.linear_model import (
     GroupLasso,
     GroupLassoCV,
     Lasso,
+    LinearRegression,
     MultiTaskElasticNet,
     MultiTaskElasticNetCV,
     MultiTaskLasso,
@@ -143,6 +144,12 @@ def test_groups_by_any_name(groups):
 def test_bad_groups(options, message):
     with pytest.raises(ValueError, match=message):
         GroupLasso(**options).fit(X, y)
+
+
+def test_without_a_strength_a_group_lasso_is_least_squares():
+    with pytest.warns(UserWarning, match="LinearRegression"):
+        model = GroupLasso(2, 0).fit(X[:, :10], y)
+    np.testing.assert_allclose(model.coef_, LinearRegression().fit(X[:, :10], y).coef_, atol=1e-10)
 
 
 def test_group_weights():
