@@ -11,6 +11,7 @@ from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
 
+from . import tree
 from .gap import duality_gap, magnitude, of_each
 from .protocols import Solver
 from .proximal_gradient import accelerate
@@ -24,6 +25,8 @@ __all__ = ["FeatureSign"]
 FIRST_BURST, LONGEST_BURST, SHORTEST_BURST = 0.25, 4, 16
 # A move is worth making if it gains more than so many ulps of the terms it is made of.
 NOISE = 0.5
+# A certificate is better if it is at most this much of another.
+ENOUGH = 0.9
 # Steps without a better certificate after which the floor of the precision is reached.
 MAX_IDLE_STEPS = 8
 
@@ -84,8 +87,9 @@ class FeatureSign(Solver):
         burst = jnp.int32(max(SHORTEST_BURST, round(FIRST_BURST * params.shape[0])))
         lipschitz = jnp.max(problem.design.squares + self.l2)
         lipschitz = jnp.where(lipschitz > 0, lipschitz, 1)
+        gap = duality_gap(params, g, energy, (self.l1, self.l2), self.positive)
         infinite = jnp.asarray(jnp.inf, g.dtype)
-        return _State(params, g, energy, infinite, burst, lipschitz, infinite, jnp.int32(0), jnp.bool_(True))
+        return _State(params, g, energy, gap, burst, lipschitz, infinite, jnp.int32(0), jnp.bool_(True))
 
     def ask(self, objective, state):
         return None
@@ -111,14 +115,16 @@ class FeatureSign(Solver):
         start = state.coef, state.g
         near, lipschitz = accelerate(partial(self._times, hessian), self._held, start, state.lipschitz, state.burst)
         moved = self._newton(hessian, near, state.g - self._times(hessian, near - state.coef))
-        # a correlation is rounded by ulps of ‖X_j‖ ‖r‖: a move that gains less than these only shuffles errors
+        g, energy = self._evaluate(quadratic, moved)
+        gap = duality_gap(moved, g, energy, (self.l1, self.l2), self.positive)
+        # a correlation is rounded by ulps of ‖X_j‖ ‖r‖: a move that gains less than these may only shuffle errors; if it
+        # does more than that the certificate tells
         noise = NOISE * eps * (magnitude(moved - state.coef) @ jnp.sqrt(quadratic.squares * state.energy))
-        gained = self._gain(hessian, start, moved) < -noise
-        coef = jnp.where(gained, moved, state.coef)
-        g, energy = self._evaluate(quadratic, coef)
-        gap = duality_gap(coef, g, energy, (self.l1, self.l2), self.positive)
+        gained = (self._gain(hessian, start, moved) < -noise) | (gap < ENOUGH * state.gap)
+        there = moved, g, energy, gap
+        coef, g, energy, gap = tree.where(gained, there, (state.coef, state.g, state.energy, state.gap))
         longer = jnp.minimum(2 * state.burst, jnp.int32(max(SHORTEST_BURST, LONGEST_BURST * coef.shape[0])))
-        n_idle = jnp.where(gap < 0.9 * state.best_gap, jnp.int32(0), state.n_idle + jnp.int32(1))
+        n_idle = jnp.where(gap < ENOUGH * state.best_gap, jnp.int32(0), state.n_idle + jnp.int32(1))
         best_gap = jnp.minimum(gap, state.best_gap)
         return _State(coef, g, energy, gap, longer, lipschitz, best_gap, n_idle, gained)
 

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-__all__ = ["GramQuadratic", "GroupedQuadratic", "Quadratic", "spread"]
+__all__ = ["GramQuadratic", "GroupedQuadratic", "LocalQuadratic", "Quadratic", "spread"]
 
 
 class Quadratic(eqx.Module):
@@ -56,10 +56,10 @@ class Quadratic(eqx.Module):
         """``X_Wᵀ diag(ω) X_W``, (K, K)."""
         raise NotImplementedError
 
-    def restricted(self, columns: Array, at: tuple[Array, Array]) -> Quadratic:
-        """The problem in ``b_W`` alone, from ``b_W`` and ``X_Wᵀ ω r`` where all other coefficients are zero."""
-        gram, (coef, g) = self.gram(columns), at
-        return GramQuadratic(g + _times(coef, gram), self.energy, jnp.diagonal(gram), gram)
+    def restricted(self, columns: Array, at: tuple[Array, Array, Array]) -> Quadratic:
+        """The problem in ``b_W`` alone, from b_W, ``X_Wᵀ ω r`` and ``Σ ω r²`` where all other coefficients are zero."""
+        gram, (coef, g, energy) = self.gram(columns), at
+        return LocalQuadratic(g, energy, jnp.diagonal(gram), gram, coef)
 
 
 class GramQuadratic(Quadratic):
@@ -88,6 +88,20 @@ class GramQuadratic(Quadratic):
 
     def gram(self, columns):
         return self.gram_matrix if len(columns) == len(self.gram_matrix) else self.gram_matrix[columns][:, columns]
+
+
+class LocalQuadratic(GramQuadratic):
+    """Least squares around given coefficients, `origin`, where its correlation and energy are.
+
+    What is computed is the change since then. Near the origin that has all its digits, where moments at zero would cancel: so
+    a gradient read from X, in any precision, is refined and not computed anew.
+    """
+
+    origin: Array
+
+    def start(self, columns, coef):
+        """The point `coef`, for all columns in order."""
+        return self.move((self.correlation, self.energy), columns, coef - self.origin)
 
 
 class GroupedQuadratic(Quadratic):
@@ -134,13 +148,10 @@ class GroupedQuadratic(Quadratic):
         return jnp.where(there[:, None] & there[None, :], gram, 0)
 
     def restricted(self, columns, at):
-        gram, (coef, g) = self.gram(columns), at
-        correlation = g + _times(coef.ravel(), gram).reshape(g.shape)
-        inner = GramQuadratic(correlation.ravel(), self.energy, jnp.diagonal(gram), gram)
+        gram, (coef, g, energy) = self.gram(columns), at
+        inner = LocalQuadratic(g.ravel(), energy, jnp.diagonal(gram), gram, coef.ravel())
         largest = inner.squares.reshape(g.shape).max(1)
-        return GroupedQuadratic(
-            correlation, self.energy, largest, inner, jnp.arange(g.size, dtype=jnp.int32).reshape(g.shape)
-        )
+        return GroupedQuadratic(g, energy, largest, inner, jnp.arange(g.size, dtype=jnp.int32).reshape(g.shape))
 
 
 def spread(values: Array, index: Array) -> Array:

@@ -152,7 +152,8 @@ class WorkingSetPath(Solver):
         """The K columns of largest score; all of them in order, where K = p."""
         if self.size == score.shape[0]:
             return jnp.arange(self.size, dtype=jnp.int32)
-        return lax.top_k(score, self.size)[1].astype(jnp.int32)
+        # in double precision XLA sorts them all, for longer than a pass over X takes; the order asks for no such digits
+        return lax.top_k(score.astype(jnp.float32), self.size)[1].astype(jnp.int32)
 
     def tell(self, objective, state, answer):
         coef = state.coef
@@ -216,7 +217,7 @@ class WorkingSetPath(Solver):
         columns = self._select(state.coef, (g, gap), (l1, l2), quadratic.squares)
         start = state.coef[columns]
         solution = solve(
-            Problem(None, quadratic.restricted(columns, (start, smooth[columns])), None, None),
+            Problem(None, quadratic.restricted(columns, (start, smooth[columns], energy)), None, None),
             self._inner(l1[columns], l2[columns]),
             start,
             budget=Budget(INNER_SHARE * self.tol * quadratic.energy, MAX_INNER_STEPS),

@@ -90,7 +90,7 @@ def test_newton_steps_converge_quadratically(x64):
     X, Y = X - X.mean(0), Y - Y.mean(0)
     quadratic = column_quadratic(Dense(jnp.asarray(X)), jnp.asarray(Y), jnp.full(N, 1 / N))
     start = jnp.zeros((P, T))
-    inner = quadratic.restricted(jnp.arange(P), (start, quadratic.correlation))
+    inner = quadratic.restricted(jnp.arange(P), (start, quadratic.correlation, quadratic.energy))
     solver = GroupNewton(jnp.full(P, 0.1), jnp.zeros(P))
     gaps = []
     for n_steps in range(1, 9):
