@@ -8,7 +8,7 @@ import platform
 import subprocess
 import tempfile
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from . import data, grid_figure
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS"]
 COLUMNS = ["library", "dtype", "tol", "gap", "own certificate", "passes", "median", "minimum", "vs scikit-learn"]
 COLUMNS += ["cold", "programs compiled cold, warm"]
-PACKAGES = ["jax", "jaxlib", "numpy", "scipy", "scikit-learn", "celer", "skglm"]
+PACKAGES = ["jax", "jaxlib", "numpy", "scipy", "scikit-learn", "celer", "skglm", "adelie"]
 COLORS = {"jaxlearn": "#c4441c", "scikit-learn": "#2a6fb0", "celer": "#3a8f5c", "skglm": "#8a5fb0", "adelie": "#8a6d3b"}
 
 
@@ -54,8 +54,14 @@ def circumstances() -> dict:
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
-        "versions": {"jaxlearn": jaxlearn.__version__, **{name: version(name) for name in PACKAGES}},
+        "versions": {"jaxlearn": jaxlearn.__version__, **_versions()},
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that are there: a race is run without a peer that is not."""
+    found = {distribution.name.lower(): distribution.version for distribution in distributions()}
+    return {name: found[name] for name in PACKAGES if name in found}
 
 
 def _git(*arguments: str) -> str:
@@ -94,7 +100,7 @@ def _page(groups: list[tuple[dict, list[dict]]]) -> str:
         "# Timings",
         "",
         "Written by `python -m benchmarks.report`. `make bench` runs the races, `JAXLEARN_BENCH_FULL=1 make bench` the large",
-        "ones as well.",
+        "ones as well, `python -m benchmarks.run NAME` one.",
         "",
         "Each row's answer is judged by one external evaluator in float64 (`benchmarks/evaluate.py`): its *gap* is the",
         "worst of a grid, in units of the empty model's objective. *tol* is the loosest of 1e-3, 1e-4, … at which the row",

@@ -145,11 +145,14 @@ def _skglm_groups(problem, dtype):
 
 
 def _adelie_groups(problem, dtype):
+    """Only where it has been installed by hand: it asks for NumPy 1, and works with NumPy 2."""
     import adelie
 
     X, y = problem.arrays(dtype, "F")
     starts = np.arange(0, X.shape[1], GROUP)
     alphas = problem.alphas.astype(dtype)
+    # the tolerance of the Newton steps for a group, which single precision does not reach by default
+    newton_tol = max(1e-12, 8 * float(np.finfo(dtype).eps))
 
     def solve(tol):
         found = adelie.grpnet(
@@ -160,7 +163,8 @@ def _adelie_groups(problem, dtype):
             lmda_path=alphas,
             intercept=False,
             early_exit=False,
-            tol=tol,
+            tol=tol**2,  # of squares of changes
+            newton_tol=newton_tol,
             max_iters=10**6,
             n_threads=2,
             progress_bar=False,
