@@ -1,4 +1,4 @@
-"""Linear models beside scikit-learn and celer: a group is a workload and a target, a row a library and a dtype."""
+"""Linear models beside scikit-learn: a group is a workload and a target, a row a library and a dtype."""
 
 from __future__ import annotations
 

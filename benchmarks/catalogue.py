@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from . import decompositions, workloads
+from . import decompositions, elastic_net_cv, lassos, structured, workloads
 
 __all__ = ["RACES"]
 
-RACES = {**workloads.WORKLOADS, **decompositions.WORKLOADS}
+RACES = {
+    **lassos.WORKLOADS,
+    **elastic_net_cv.WORKLOADS,
+    **structured.WORKLOADS,
+    **workloads.WORKLOADS,
+    **decompositions.WORKLOADS,
+}

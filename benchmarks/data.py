@@ -12,8 +12,18 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse import csr_array
 
-__all__ = ["covertype", "equicorrelated", "fashion", "fmri", "fmri_records", "folder", "hyperspectral", "leukemia"]
-__all__ += ["patches", "ratings", "size", "spectra"]
+__all__ = [
+    "colon",
+    "covertype",
+    "equicorrelated",
+    "fashion",
+    "fmri",
+    "fmri_records",
+    "folder",
+    "hyperspectral",
+    "leukemia",
+]
+__all__ += ["patches", "ratings", "sarcoma", "size", "spectra"]
 
 
 def folder() -> Path | None:
@@ -49,11 +59,27 @@ def _standardise(X):
 
 def leukemia():
     """Gene expressions and two kinds of leukemia, y in {−1, 1}: (X, y, source)."""
-    n, p = {"tiny": (40, 300)}.get(size(), (72, 7129))
-    if _has("leukemia_golub"):
-        X, y = _load("leukemia_golub", "X", "y")
-        rows = _spread(n, len(X))
-        X, y, source = X[rows, :p], np.where(y[rows] == y[0], 1.0, -1.0), "leukemia_golub"
+    return _genes("leukemia_golub", 72, 7129)
+
+
+def colon():
+    """Gene expressions of colon tissue with a tumour and without, y in {−1, 1}: (X, y, source)."""
+    return _genes("colon_alon", 62, 2000)
+
+
+def sarcoma():
+    """Gene expressions of ten kinds of sarcoma, the commonest is 1, the others −1: (X, y, source)."""
+    return _genes("sarcoma_nakayama", 105, 22283)
+
+
+def _genes(name, n, p):
+    """One kind of tissue against the rest, standardised: of two the first, of more the commonest."""
+    n, p = {"tiny": (40, 300)}.get(size(), (n, p))
+    if _has(name):
+        X, y = _load(name, "X", "y")
+        rows, kinds = _spread(n, len(X)), np.bincount(y)
+        kind = y[rows[0]] if len(kinds) == 2 else np.argmax(kinds)
+        X, y, source = X[rows, :p], np.where(y[rows] == kind, 1.0, -1.0), name
     else:
         rng = np.random.default_rng(0)
         factors, load = rng.normal(size=(n, 20)), rng.normal(size=(20, p))

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse
 
 __all__ = ["Logistic", "Ridge", "Score", "codes_gap", "dictionary_objective", "elastic_net_gap", "elastic_net_null"]
 __all__ += ["relative_frobenius"]
@@ -31,7 +32,7 @@ def elastic_net_gap(X, y, coef, alpha, l1_ratio=1.0, intercept=None):
 
     Parameters
     ----------
-    X : (n, p) array
+    X : (n, p) array or scipy sparse
     y : (n,) array
     coef : (p,) or (p, n_alphas) array
     alpha : float or (n_alphas,) array
@@ -43,7 +44,8 @@ def elastic_net_gap(X, y, coef, alpha, l1_ratio=1.0, intercept=None):
     -------
     float or (n_alphas,) array
     """
-    X, y, coef, alpha = (np.asarray(a, np.float64) for a in (X, y, coef, alpha))
+    X = X.astype(np.float64) if scipy.sparse.issparse(X) else np.asarray(X, np.float64)
+    y, coef, alpha = (np.asarray(a, np.float64) for a in (y, coef, alpha))
     l1, l2 = alpha * l1_ratio, alpha * (1 - l1_ratio)
     r = (y if coef.ndim == 1 else y[:, None]) - X @ coef
     misplaced = 0.0

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ import jax
 import numpy as np
 
 from . import data
+from .bounded import Bounded
 from .catalogue import RACES
 from .workloads import Answer, Row, Workload
 
@@ -53,6 +55,7 @@ class Trial:
     seconds: float
     answer: Answer
     error: str | None = None
+    stopped: bool = False  # after so many seconds, without an answer
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Runner:
     row: Row
     problem: object
     trials: list[Trial] = field(default_factory=list)
+    limit: float | None = None  # seconds after which a fit is stopped
 
     @cached_property
     def solve(self):
@@ -77,7 +81,13 @@ class Runner:
             answer = solve(tol)
             return perf_counter() - start, answer
 
+    @cached_property
+    def bounded(self):
+        return Bounded(self.workload.name, self.row.name)
+
     def attempt(self, tol: float | None) -> Trial:
+        if self.limit is not None and not self.bounded.ends(tol, self.limit):
+            return Trial(tol, np.inf, self.limit, Answer(None), stopped=True)
         try:
             if not self.trials:
                 self.time(tol)  # compiles, imports
@@ -95,7 +105,7 @@ class Runner:
         """
         reached = next((t for t in self.trials if t.gap <= target), None)
         for tol in self._untried():
-            if reached is not None or any(t.seconds > PATIENCE for t in self.trials):
+            if reached is not None or any(t.seconds > PATIENCE or t.stopped for t in self.trials):
                 break
             self.trials.append(self.attempt(tol))
             reached = self.trials[-1] if self.trials[-1].gap <= target else None
@@ -127,13 +137,20 @@ class Runner:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def race(workload: Workload) -> list[dict]:
-    """One record for each target and row."""
+def race(workload: Workload, tell: Callable[[str], None] = lambda line: None) -> list[dict]:
+    """One record for each target and row; `tell` hears of each as it is found and as it is timed."""
     problem = workload.load()
     runners = [Runner(workload, row, problem) for row in workload.rows]
     records = []
     for target in workload.targets:
-        found = [(runner, runner.search(target)) for runner in runners]
+        found = []
+        for runner in runners:
+            runner.limit = _limit(runner, found, target)
+            found.append((runner, trial := runner.search(target)))
+            what = trial.error or ("stopped" if trial.stopped else f"gap {trial.gap:.1e} at tol={trial.tol}")
+            tell(f"{workload.name} to {target:.0e}: {runner.row.name}: {what}, {trial.seconds:.3g} s")
+        for runner in runners:
+            runner.bounded.close()
         timed = {runner.row: [] for runner, trial in found if trial.gap <= target}
         compiles = dict.fromkeys(timed, 0)
         for repetition in range(REPETITIONS):
@@ -147,8 +164,21 @@ def race(workload: Workload) -> list[dict]:
                 compiles[runner.row] += compiled.count
                 trial.gap = max(trial.gap, problem.gap(answer))  # what was timed is what is judged
         for runner, trial in found:
-            records.append(_record(runner, trial, target, timed.get(runner.row, []), compiles.get(runner.row)))
+            record = _record(runner, trial, target, timed.get(runner.row, []), compiles.get(runner.row))
+            records.append(record)
+            if record["reached"]:
+                first = f"first {record['cold']['seconds']:.3g} s"
+                tell(f"{workload.name} to {target:.0e}: {runner.row.name}: median {record['median']:.3g} s, {first}")
     return records
+
+
+def _limit(runner: Runner, found: list, target: float) -> float | None:
+    """Seconds that a peer may take: so many times ours of the same dtype, where ours arrived."""
+    if runner.workload.cutoff is None or runner.row.ours:
+        return None
+    ours = [trial for other, trial in found if other.row.ours and other.row.dtype == runner.row.dtype]
+    reached = [trial.seconds for trial in ours if trial.gap <= target]
+    return runner.workload.cutoff * min(reached) if reached else PATIENCE
 
 
 def _record(runner: Runner, trial: Trial, target: float, seconds: list[float], compiles: int | None) -> dict:
@@ -165,6 +195,7 @@ def _record(runner: Runner, trial: Trial, target: float, seconds: list[float], c
         "gap": float(trial.gap) if np.isfinite(trial.gap) else None,
         "reached": bool(reached),
         "error": trial.error,
+        "stopped": next((t.seconds for t in runner.trials if t.stopped), None) if not reached else None,
         "seconds": seconds if reached else [trial.seconds] if trial.error is None else [],
         "median": median(seconds) if reached else None,
         "minimum": min(seconds) if reached else None,
@@ -173,7 +204,11 @@ def _record(runner: Runner, trial: Trial, target: float, seconds: list[float], c
         "passes": None if answer.passes is None else int(answer.passes),
         "certificate": None if answer.certificate is None else float(answer.certificate),
         "certificate_is": answer.meaning if answer.certificate is not None else None,
-        "trials": [{"tol": t.tol, "gap": float(t.gap), "seconds": t.seconds} for t in runner.trials if t.error is None],
+        "trials": [
+            {"tol": t.tol, "gap": None if t.stopped else float(t.gap), "seconds": t.seconds}
+            for t in runner.trials
+            if t.error is None
+        ],
     }
 
 

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import tempfile
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from . import data, grid_figure
@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS"]
 COLUMNS = ["library", "dtype", "tol", "gap", "own certificate", "passes", "median", "minimum", "vs scikit-learn"]
 COLUMNS += ["cold", "programs compiled cold, warm"]
-PACKAGES = ["jax", "jaxlib", "numpy", "scipy", "scikit-learn", "celer"]
-COLORS = {"jaxlearn": "#c4441c", "scikit-learn": "#2a6fb0", "celer": "#3a8f5c"}
+PACKAGES = ["jax", "jaxlib", "numpy", "scipy", "scikit-learn", "celer", "skglm", "adelie"]
+COLORS = {"jaxlearn": "#c4441c", "scikit-learn": "#2a6fb0", "celer": "#3a8f5c", "skglm": "#8a5fb0", "adelie": "#8a6d3b"}
 
 
 def folder() -> Path:
@@ -31,10 +31,10 @@ def folder() -> Path:
     return path
 
 
-def save(records: list[dict]) -> None:
+def save(records: list[dict], suffix: str = "") -> None:
     """Write one race, with where and by what it was run."""
     content = {"run": circumstances(), "rows": records}
-    (folder() / f"{records[0]['workload']}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder() / f"{records[0]['workload']}{suffix}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def circumstances() -> dict:
@@ -54,8 +54,14 @@ def circumstances() -> dict:
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         "environment": {name: os.environ[name] for name in SETTINGS if name in os.environ},
-        "versions": {"jaxlearn": jaxlearn.__version__, **{name: version(name) for name in PACKAGES}},
+        "versions": {"jaxlearn": jaxlearn.__version__, **_versions()},
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that are there: a race is run without a peer that is not."""
+    found = {distribution.name.lower(): distribution.version for distribution in distributions()}
+    return {name: found[name] for name in PACKAGES if name in found}
 
 
 def _git(*arguments: str) -> str:
@@ -68,8 +74,8 @@ def render() -> Path:
     from .catalogue import RACES
 
     here = folder()
-    files = {path.stem: json.loads(path.read_text()) for path in here.glob("*.json") if path.stem in RACES}
-    races = [files[name] for name in RACES if name in files]
+    named = [here / f"{name}{suffix}.json" for name in RACES for suffix in ("", "_1thread")]
+    races = [json.loads(path.read_text()) for path in named if path.exists()]
     groups = [
         (race["run"], [r for r in race["rows"] if r["target"] == target])
         for race in races
@@ -94,15 +100,15 @@ def _page(groups: list[tuple[dict, list[dict]]]) -> str:
         "# Timings",
         "",
         "Written by `python -m benchmarks.report`. `make bench` runs the races, `JAXLEARN_BENCH_FULL=1 make bench` the large",
-        "ones as well.",
+        "ones as well, `python -m benchmarks.run NAME` one.",
         "",
         "Each row's answer is judged by one external evaluator in float64 (`benchmarks/evaluate.py`): its *gap* is the",
         "worst of a grid, in units of the empty model's objective. *tol* is the loosest of 1e-3, 1e-4, … at which the row",
         f"reaches the target. Times are the median and the minimum of {_repetitions(groups)} fits in one process, the",
         "rows in turn, NumPy arrays in and out. *Cold* is the first fit of a fresh process, compilation included and",
         "imports not. A row that misses the target has no time; in brackets is how long its best attempt took (*failed*:",
-        "it raised an error). *vs scikit-learn* is the median of scikit-learn's fastest row of the same dtype over that of",
-        "the row: above 1 is faster.",
+        "it raised an error; *stopped*: some races end a peer's fit that takes ten times as long as ours). *vs scikit-learn*",
+        "is the median of scikit-learn's fastest row of the same dtype over that of the row: above 1 is faster.",
         "",
         "The judge's dual point for a Lasso is the rescaled residual. A library that certifies itself by a better dual point,",
         "as celer does, may be nearer to the optimum than its gap here; its own certificate shows by how much.",
@@ -185,7 +191,7 @@ def _table(run: dict, rows: list[dict]) -> list[str]:
             _short(r["gap"]),
             own,
             "–" if r["passes"] is None else f"{r['passes']:,}",
-            _time(r["median"]) if r["reached"] else f"missed ({_time(r['seconds'][0])})" if r["seconds"] else "failed",
+            _outcome(r),
             _time(r["minimum"]),
             _ratio(r, rows),
             _time(cold.get("seconds")),
@@ -193,6 +199,14 @@ def _table(run: dict, rows: list[dict]) -> list[str]:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _outcome(row: dict) -> str:
+    if row["reached"]:
+        return _time(row["median"])
+    if row.get("stopped") is not None:
+        return f"stopped ({_time(row['stopped'])})"
+    return f"missed ({_time(row['seconds'][0])})" if row["seconds"] else "failed"
 
 
 def _short(number: float | None) -> str:

@@ -11,11 +11,12 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from . import data
-from .evaluate import Logistic, Ridge, elastic_net_gap, elastic_net_null
+from .evaluate import Logistic, Ridge, elastic_net_null
 
-__all__ = ["WORKLOADS", "Answer", "Problem", "Row", "Workload"]
+__all__ = ["ITERATIONS", "WORKLOADS", "Answer", "Problem", "Row", "Workload", "both", "linear_model"]
 
 ITERATIONS = 10  # every library may take this many times its default
 
@@ -30,13 +31,15 @@ class Answer:
     passes: float | None = None
     certificate: float | None = None  # in units of the empty model's objective where it is a gap
     meaning: str | None = None
+    l1_ratio: float | None = None  # as alpha
+    errors: Any = None  # by which it has chosen: of each alpha on each fold
 
 
 @dataclass
 class Problem:
     """Data, and the relative gap of an answer: the worst of a grid, in units of the empty model's objective."""
 
-    X: np.ndarray
+    X: Any  # an array, or scipy sparse
     y: np.ndarray
     source: str
     alphas: np.ndarray = field(default_factory=lambda: np.ones(1))
@@ -44,9 +47,13 @@ class Problem:
     def __post_init__(self):
         self.arrays = cache(self._arrays)  # all rows of one dtype and order share one copy
 
-    def _arrays(self, dtype: str, order: str = "C") -> tuple[np.ndarray, np.ndarray]:
+    def _arrays(self, dtype: str, order: str = "C") -> tuple[Any, np.ndarray]:
         labels = self.y.dtype.kind != "f"
-        return np.asarray(self.X, dtype, order=order), self.y if labels else self.y.astype(dtype)
+        if scipy.sparse.issparse(self.X):
+            X = self.X.asformat({"C": "csr", "F": "csc"}[order]).astype(dtype)
+        else:
+            X = np.asarray(self.X, dtype, order=order)
+        return X, self.y if labels else self.y.astype(dtype, order=order)
 
     @property
     def null(self) -> float:
@@ -54,11 +61,6 @@ class Problem:
 
     def gap(self, answer: Answer) -> float:
         raise NotImplementedError
-
-
-class LassoPath(Problem):
-    def gap(self, answer):
-        return np.max(elastic_net_gap(self.X, self.y, answer.coef, self.alphas)) / self.null
 
 
 class RidgeGrid(Problem):
@@ -127,51 +129,16 @@ class Workload:
     rows: list[Row]
     targets: tuple[float, ...]
     full_only: bool = False
+    cutoff: float | None = None  # a peer's fit is ended after so many times ours
 
 
-def _linear_model(library):
+def linear_model(library):
+    """The module of that name, of jaxlearn or of scikit-learn."""
     if library == "jaxlearn":
-        import jaxlearn.linear_model as linear_model
+        import jaxlearn.linear_model as names
     else:
-        import sklearn.linear_model as linear_model
-    return linear_model
-
-
-# Lasso paths: no intercept, as y and the columns of X are centred -------------------------------------------------
-
-
-def _lasso_path(library, order):
-    def prepare(problem, dtype):
-        lasso_path = _linear_model(library).lasso_path
-        X, y = problem.arrays(dtype, order)
-        options = {"alphas": problem.alphas, "max_iter": 1000 * ITERATIONS, "return_n_iter": True}
-
-        def solve(tol):
-            _, coef, gaps, passes = lasso_path(X, y, tol=tol, **options)
-            return Answer(coef, passes=np.sum(passes), certificate=np.max(gaps) / problem.null, meaning="duality gap")
-
-        return solve
-
-    return prepare
-
-
-def _celer_path(problem, dtype):
-    from celer import celer_path
-
-    X, y = problem.arrays(dtype, "F")
-    alphas = problem.alphas.astype(dtype)  # others fail in single precision
-
-    def solve(tol):
-        # as many epochs as by default, over more working sets: 20 of 50 000 may take hours in single precision
-        _, coef, gaps = celer_path(X, y, "lasso", alphas=alphas, tol=tol, prune=1, max_iter=200, max_epochs=5_000)
-        return Answer(coef, certificate=np.max(gaps) / problem.null, meaning="duality gap")
-
-    return solve
-
-
-def _path_problem(X, y, source):
-    alpha_max = np.abs(X.T @ y).max() / len(y)
-    return LassoPath(X, y, source, alpha_max * np.geomspace(1, 1e-2, {"tiny": 20}.get(data.size(), 100)))
+        import sklearn.linear_model as names
+    return names
 
 
 # Ridge, in scikit-learn's scale of alpha --------------------------------------------------------------------------
@@ -203,7 +170,7 @@ def _jaxlearn_ridge_grid(problem, dtype):
 def _ridge_loop(library):
     def prepare(problem, dtype):
         X, y = problem.arrays(dtype)
-        Ridge = _linear_model(library).Ridge
+        Ridge = linear_model(library).Ridge
 
         def solve(tol):
             fits = [Ridge(alpha).fit(X, y) for alpha in problem.alphas]
@@ -223,7 +190,7 @@ def _ridge_loop(library):
 def _ridge_cv(library):
     def prepare(problem, dtype):
         X, y = problem.arrays(dtype)
-        RidgeCV = _linear_model(library).RidgeCV
+        RidgeCV = linear_model(library).RidgeCV
 
         def solve(tol):
             m = RidgeCV(problem.alphas).fit(X, y)
@@ -247,7 +214,7 @@ def _ridge_problem(kind, n=None):
 def _logistic(library, solver):
     def prepare(problem, dtype):
         X, y = problem.arrays(dtype)
-        LogisticRegression = _linear_model(library).LogisticRegression
+        LogisticRegression = linear_model(library).LogisticRegression
 
         def solve(tol):
             m = LogisticRegression(solver=solver, tol=tol, max_iter=100 * ITERATIONS).fit(X, y)
@@ -269,54 +236,26 @@ def _logistic_problem(binary):
 # The table ---------------------------------------------------------------------------------------------------------
 
 
-def _both(ways: Iterable[tuple], **options) -> list[Row]:
+def both(ways: Iterable[tuple], **options) -> list[Row]:
     """Each way in double and in single precision: no single-precision row stands without its double."""
     return [Row(library, dtype, prepare, **options) for library, prepare in ways for dtype in ("float64", "float32")]
 
 
-PATHS = _both(
-    [
-        ("jaxlearn", _lasso_path("jaxlearn", "C")),
-        ("scikit-learn", _lasso_path("sklearn", "F")),
-        ("celer", _celer_path),
-    ]
-)
-LOGISTIC = _both(
+LOGISTIC = both(
     (f"{name} {solver}", _logistic(library, solver))
     for name, library in (("jaxlearn", "jaxlearn"), ("scikit-learn", "sklearn"))
     for solver in ("lbfgs", "newton-cholesky")
 )
 
 
-def _equicorrelated(n, p, rho, full_only=False):
-    shape = (50, 300) if data.size() == "tiny" else (n, p)
-    return Workload(
-        f"lasso_equi_{n}x{p}_rho{rho:g}",
-        f"Lasso path, 100 alphas, {n}×{p} equicorrelated, rho {rho:g}",
-        lambda: _path_problem(*data.equicorrelated(*shape, rho)),
-        PATHS,
-        (1e-6,),
-        full_only,
-    )
-
-
 WORKLOADS = {
     w.name: w
     for w in [
         Workload(
-            "lasso_leukemia",
-            "Lasso path, 100 alphas, leukemia 72×7129",
-            lambda: _path_problem(*data.leukemia()),
-            PATHS,
-            (1e-4, 1e-6),
-        ),
-        *(_equicorrelated(200, 5_000, rho, full_only=rho != 0.4) for rho in (0, 0.4, 0.8)),
-        *(_equicorrelated(400, 40_000, rho, full_only=True) for rho in (0, 0.4, 0.8)),
-        Workload(
             "ridge_grid",
             "Ridge, 20 alphas, 10 targets, images of 784 pixels",
             lambda: _ridge_problem(RidgeGrid),
-            _both(
+            both(
                 [
                     ("jaxlearn one program", _jaxlearn_ridge_grid),
                     ("jaxlearn Ridge x 20", _ridge_loop("jaxlearn")),
@@ -330,7 +269,7 @@ WORKLOADS = {
             "ridge_cv",
             "RidgeCV (leave one out), 20 alphas, 10 targets, images of 784 pixels",
             lambda: _ridge_problem(RidgeLeaveOneOut, 5_000),
-            _both(
+            both(
                 [("jaxlearn RidgeCV", _ridge_cv("jaxlearn")), ("scikit-learn RidgeCV", _ridge_cv("sklearn"))],
                 iterative=False,
             ),

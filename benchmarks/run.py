@@ -1,0 +1,34 @@
+"""Races by name, one after the other, without pytest: ``python -m benchmarks.run NAME … [--threads 1]``.
+
+Rows are printed as they are found and timed; the record is written to ``benchmarks/results/NAME.json``, that of one thread to
+``NAME_1thread.json``. Without a name, those that there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--threads", type=int, choices=(1, 2), default=2)
+    given = parser.parse_args()
+    # before anything is imported: XLA, BLAS and OpenMP ask how many cores the process may use, once
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.threads])
+
+    from . import report
+    from .catalogue import RACES
+    from .race import race
+
+    unknown = [name for name in given.names if name not in RACES]
+    if unknown or not given.names:
+        parser.error(f"unknown races {unknown}; there are:\n" + "\n".join(RACES))
+    for name in given.names:
+        report.save(race(RACES[name], lambda line: print(line, flush=True)), "_1thread" if given.threads == 1 else "")
+    print(f"results: {report.folder()}")
+
+
+if __name__ == "__main__":
+    main()
