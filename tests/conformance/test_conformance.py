@@ -197,7 +197,7 @@ def test_a_solver_alone_gives_one_answer_however_it_is_run(name, dtype, count_co
     solver, penalty = ALONE[name]
     X, y, weights = data("lbfgs", dtype)
     w = weights[0] / weights[0].sum()
-    alphas = jnp.asarray([0.1, 0.03], dtype)
+    alphas = np.asarray([0.1, 0.03], dtype)
     tol = 1e-10 if dtype == np.float64 else 1e-5
 
     def run(alpha, X, y, w, design=Dense):
