@@ -13,6 +13,8 @@
 ((2,), -1.76)
 """
 
+from .accelerated import ProximalGradient
+from .anderson import Anderson
 from .block_krylov import BlockKrylov
 from .conjugate_gradient import ConjugateGradient
 from .coordinate_descent import CoordinateDescent
@@ -21,8 +23,10 @@ from .group_newton import GroupNewton, GroupPath
 from .implicit import attach_derivative
 from .interior_point import InteriorPoint
 from .lbfgs import LBFGS
+from .lbfgsb import LBFGSB
 from .local_linear import LocalLinear
 from .newton import NewtonCholesky
+from .newton_cg import NewtonCG
 from .protocols import Objective, Problem, Solver
 from .prox_newton import ProxNewton, ProxNewtonPath
 from .quadratic import GramQuadratic, Quadratic
@@ -36,11 +40,13 @@ from .working_set import Path, WorkingSetPath
 __all__ = [
     "CONVERGED",
     "LBFGS",
+    "LBFGSB",
     "MAX_STEPS",
     "NONFINITE",
     "OVERFLOW",
     "SENTENCES",
     "STALLED",
+    "Anderson",
     "BlockKrylov",
     "Budget",
     "ConjugateGradient",
@@ -51,12 +57,14 @@ __all__ = [
     "GroupPath",
     "InteriorPoint",
     "LocalLinear",
+    "NewtonCG",
     "NewtonCholesky",
     "Objective",
     "Path",
     "Problem",
     "ProxNewton",
     "ProxNewtonPath",
+    "ProximalGradient",
     "Quadratic",
     "RobustLBFGS",
     "RobustNewton",

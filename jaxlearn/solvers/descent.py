@@ -12,11 +12,13 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
+from jaxlearn.objectives import Concave, ElasticNet, GroupElasticNet, Loss
+
 from . import tree
 from .protocols import Objective, Solver
 from .solution import NONFINITE, STALLED
 
-__all__ = ["Descent", "Point"]
+__all__ = ["Descent", "Point", "last_pair", "value_and_gradient"]
 
 SUFFICIENT_DECREASE = 1e-4
 MAX_IDLE_STEPS = 20
@@ -75,7 +77,17 @@ class Descent(Solver):
         """Memory before the first step."""
         return None
 
+    def norm(self, coef: Array, gradient: Array) -> Array:
+        """The certificate, of a point and the gradient there."""
+        return jnp.abs(gradient).max()
+
     def init(self, problem, params, key=None):
+        penalty = problem.objective.penalty
+        if isinstance(penalty, (ElasticNet, GroupElasticNet, Concave)):
+            raise ValueError(
+                f"`{type(self).__name__}` minimises what is smooth, and `{type(penalty).__name__}` is not: "
+                "`ProximalGradient` takes any penalty that has a `prox`."
+            )
         one = jnp.ones((), params.dtype)
         zero = jnp.zeros_like(params)
         # with an infinite value the first trial, which is `params` itself, is accepted whatever it is
@@ -98,7 +110,7 @@ class Descent(Solver):
         return state.coef
 
     def residual(self, state):
-        return jnp.abs(state.gradient).max()
+        return self.norm(state.coef, state.gradient)
 
     def status(self, state):
         tiny = state.step_size < jnp.finfo(state.coef.dtype).eps
@@ -120,7 +132,7 @@ class Descent(Solver):
         flat = (value <= before + noise) & (jnp.abs(slope) <= 0.9 * jnp.abs(state.slope))
         accept = jnp.isfinite(value) & (armijo | flat | ~known)
 
-        norm, one = jnp.abs(gradient).max(), jnp.ones_like(value)
+        norm, one = self.norm(trial, gradient), jnp.ones_like(value)
         gained = ~known | (value < before - noise) | (norm < state.least)
         n_idle = jnp.where(gained, jnp.int32(0), state.n_idle + jnp.int32(1))
         at = Point(
@@ -137,3 +149,17 @@ class Descent(Solver):
         minimiser = -0.5 * jnp.square(t) * state.slope / jnp.where(bend > 0, bend, 1)
         t = jnp.where(bend > 0, jnp.clip(minimiser, 0.1 * t, 0.5 * t), 0.5 * t)
         return eqx.tree_at(lambda s: s.step_size, state, t)
+
+
+def last_pair(point: Point, accepted: Point) -> tuple[Array, Array]:
+    """The step to an accepted point and the change of the gradient along it; none, zero, of the first point."""
+    change = accepted.gradient - point.gradient
+    return accepted.coef - point.coef, jnp.where(jnp.isfinite(point.value), change, 0)
+
+
+def value_and_gradient(query: tuple[Loss, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, None]:
+    """A lift: ``Σ ω_i loss(y_i, X_i b)`` and its gradient at the query, a loss and b."""
+    loss, coef = query
+    f = X.matvec(coef)
+    slope = loss.gradient(y, f)
+    return (w @ loss.value(y, f)).sum(), X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope), None

@@ -33,7 +33,7 @@ __all__ = ["MAX_FACTOR", "attach_derivative", "conjugate_gradients", "refuse_axi
 MAX_FACTOR = 4096
 
 
-def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None) -> Array:
+def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None, held: Array | None = None) -> Array:
     """`coef`, unchanged, with the derivative it has as the solution of `problem`.
 
     Parameters
@@ -44,6 +44,9 @@ def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None)
         A solution; its own derivative is ignored.
     size : int, optional
         For (p,) with an l1 penalty: at most this many coefficients are non-zero; of (p, k) in groups, so many rows.
+    held : mask, like `coef`, optional
+        Coefficients that a constraint holds where they are, such as those on a bound of `LBFGSB`: their derivative is zero.
+        Not with `size`.
 
     Returns
     -------
@@ -53,29 +56,32 @@ def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None)
     Raises
     ------
     ValueError
+        `held` beside `size`, or with a penalty of groups.
         When differentiated where the solution is not a differentiable function: no penalty and more coefficients than
         samples; or under a mapped axis, whose collectives must not be differentiated.
     """
+    if held is not None and (size is not None or isinstance(problem.objective.penalty, GroupElasticNet)):
+        raise ValueError("`held` is for coefficients that are solved for together: not with `size`, nor in groups.")
     if problem.design.on_host:  # read by a loop on the host, of which nothing is traced
         return coef
-    return _attach(size, jax.tree.map(jnp.asarray, problem), lax.stop_gradient(coef))
+    return _attach(size, jax.tree.map(jnp.asarray, problem), lax.stop_gradient(coef), held)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _attach(size: int | None, problem: Problem, coef: Array) -> Array:
+def _attach(size: int | None, problem: Problem, coef: Array, held: Array | None) -> Array:
     return coef
 
 
 @_attach.defjvp
 def _attach_jvp(size: int | None, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    problem, _ = primals
+    problem, _, held = primals
     coef = _attach(size, *primals)
     _refuse(problem)
     _, change = jax.jvp(lambda problem: _optimality(problem, coef), (problem,), (tangents[0],))
     if isinstance(problem.objective.penalty, GroupElasticNet):
         return coef, -_solve_groups(problem, coef, change, coef.shape[0] if size is None else size)
     if size is None or size >= coef.shape[0]:
-        return coef, -_solve_all(problem, coef, change)
+        return coef, -_solve_all(problem, coef, change, held)
     l1 = problem.objective.penalty.strengths(coef)[0]
     columns = lax.top_k(jnp.where(l1 == 0, jnp.inf, jnp.abs(coef)), size)[1]
     active = (coef != 0)[columns] | (l1 == 0)[columns]
@@ -109,12 +115,19 @@ def _optimality(problem: Problem, coef: Array) -> Array:
     return gradient + penalty.subgradient(coef)
 
 
-def _solve_all(problem: Problem, coef: Array, change: Array) -> Array:
-    """``Φ_b⁻¹ change`` over all coefficients: by one factor where the Hessian is small, else by conjugate gradients."""
+def _solve_all(problem: Problem, coef: Array, change: Array, held: Array | None) -> Array:
+    """``Φ_b⁻¹ change`` over what is not held: by one factor where the Hessian is small, else by conjugate gradients."""
     loss, penalty = problem.objective.loss, problem.objective.penalty
     l1, l2 = penalty.strengths(coef)
     active = (coef != 0) | (l1 == 0)
-    if isinstance(loss, Squared) and coef.ndim == 2 and len(coef) <= MAX_FACTOR and not problem.design.is_sparse:
+    active = active if held is None else active & ~held
+    if (
+        isinstance(loss, Squared)
+        and held is None
+        and coef.ndim == 2
+        and len(coef) <= MAX_FACTOR
+        and not problem.design.is_sparse
+    ):
         gram = problem.design.fold(_gram, None, problem.sample_weight)
         if jnp.ndim(getattr(penalty, "alpha", 0.0)) < 2:
             return _solve_regular(gram, l2[:, 0] + 0 * coef[:, 0], change)  # zero times: see below

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxlearn.linalg import cholesky
-from jaxlearn.objectives import Loss, NoPenalty
+from jaxlearn.objectives import NoPenalty
 
-from .descent import Descent
+from . import majorant
+from .descent import Descent, last_pair, value_and_gradient
 from .newton import SHARE_OF_NOTHING
+from .quasi_newton import Pairs
 from .sampling import by_weight
 
 __all__ = ["LBFGS"]
@@ -25,12 +26,12 @@ MANY_FEATURES, ROWS_FOR_EACH = 256, 16
 
 
 class _Memory(eqx.Module):
-    steps: Array
-    changes: Array
-    inverse: Array
-    scale: Array
-    count: Array
+    pairs: Pairs
     factor: Array | None
+
+    def metric(self, v: Array) -> Array:
+        """``M⁻¹ v``."""
+        return v if self.factor is None else cholesky.solve(self.factor, v)
 
 
 class LBFGS(Descent):
@@ -73,53 +74,17 @@ class LBFGS(Descent):
             gram = problem.design.fold(_gram, None, problem.sample_weight, whole=sampled)
             column = params if params.ndim == 1 else params[:, 0]
             l2 = problem.objective.penalty.strengths(column)[1]
-            bound = problem.objective.loss.curvature_bound
             share = SHARE_OF_NOTHING if isinstance(problem.objective.penalty, NoPenalty) else 0.0
-            lower = cholesky.factor((bound if math.isfinite(bound) else 1.0) * gram + jnp.diag(l2), share)
-        pairs = jnp.zeros((self.history, *params.shape), params.dtype)
-        one = jnp.ones((), params.dtype)
-        return _Memory(pairs, pairs, jnp.zeros(self.history, params.dtype), one, jnp.int32(0), lower)
+            lower = cholesky.factor(majorant.curvature(problem.objective.loss) * gram + jnp.diag(l2), share)
+        return _Memory(Pairs.none(self.history, params), lower)
 
     def read(self, problem, query):
-        return problem.design.fold(_value_and_gradient, query, problem.y, problem.sample_weight)
+        return problem.design.fold(value_and_gradient, query, problem.y, problem.sample_weight)
 
     def direction(self, objective, point, accepted, curvature):
-        memory: _Memory = point.memory
-        s, y = accepted.coef - point.coef, accepted.gradient - point.gradient
-        y = jnp.where(jnp.isfinite(point.value), y, 0)  # the first point has no predecessor
-        product = jnp.sum(s * y)
-        curved = product > jnp.finfo(y.dtype).eps * jnp.sum(jnp.square(y))
-        slot = memory.count % self.history
-        inverse = jnp.where(curved, 1 / jnp.where(curved, product, 1), memory.inverse[slot])
-        scale = product / jnp.where(curved, jnp.sum(y * self._metric(memory, y)), 1)
-        memory = _Memory(
-            memory.steps.at[slot].set(jnp.where(curved, s, memory.steps[slot])),
-            memory.changes.at[slot].set(jnp.where(curved, y, memory.changes[slot])),
-            memory.inverse.at[slot].set(inverse),
-            jnp.where(curved, scale, memory.scale),
-            memory.count + curved.astype(jnp.int32),
-            memory.factor,
-        )
-        return -self._two_loop(memory, accepted.gradient), memory
-
-    def _metric(self, memory: _Memory, v: Array) -> Array:
-        return v if memory.factor is None else cholesky.solve(memory.factor, v)
-
-    def _two_loop(self, memory: _Memory, gradient: Array) -> Array:
-        # an empty slot has inverse zero, and so no effect
-        newest_first = (memory.count - 1 - jnp.arange(self.history, dtype=jnp.int32)) % self.history
-
-        def backward(q: Array, i: Array) -> tuple[Array, Array]:
-            a = memory.inverse[i] * jnp.sum(memory.steps[i] * q)
-            return q - a * memory.changes[i], a
-
-        def forward(r: Array, i_a: tuple[Array, Array]) -> tuple[Array, None]:
-            i, a = i_a
-            return r + memory.steps[i] * (a - memory.inverse[i] * jnp.sum(memory.changes[i] * r)), None
-
-        q, a = lax.scan(backward, gradient, newest_first)
-        r = memory.scale * self._metric(memory, q)
-        return lax.scan(forward, r, (newest_first, a), reverse=True)[0]
+        metric = point.memory.metric
+        pairs = point.memory.pairs.remember(*last_pair(point, accepted), metric)
+        return -pairs.times(accepted.gradient, metric), _Memory(pairs, point.memory.factor)
 
 
 def _gram(_: Any, X: Any, w: Array) -> Array:
@@ -130,10 +95,3 @@ def _gram(_: Any, X: Any, w: Array) -> Array:
         return X.gram(w)
     index, weight = by_weight(w, size, jax.random.key(0))
     return X.some(index).gram(weight)
-
-
-def _value_and_gradient(query: tuple[Loss, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, None]:
-    loss, coef = query
-    f = X.matvec(coef)
-    slope = loss.gradient(y, f)
-    return (w @ loss.value(y, f)).sum(), X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope), None

@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding
@@ -12,6 +13,18 @@ from jaxlearn.access import Dense, Sparse, stream
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L1, L2, ElasticNet, Logistic, Multinomial
+from jaxlearn.solvers import (
+    LBFGSB,
+    Anderson,
+    Budget,
+    NewtonCG,
+    Objective,
+    Problem,
+    ProximalGradient,
+    attach_derivative,
+    solve,
+)
+from jaxlearn.solvers.descent import value_and_gradient
 from jaxlearn.solvers.variance_reduced import METHODS
 
 N, P_, SHARDS = 160, 7, 8
@@ -162,3 +175,78 @@ def test_a_mismatch_of_patterns_is_one_clear_error(dtype):
     X, y, _ = data("working_set", dtype)
     with pytest.raises(ValueError, match=r"`WorkingSetPath` reads the data by \['columns'\].*missing"):
         glm.fit(GLM(penalty=L1(0.1), precompute=False, working_set=3), stream(X, block_size=len(X) // 4), y)
+
+
+def shrink(problem, b):
+    """A proximal gradient step: a map that Anderson accelerates."""
+    loss, penalty = problem.objective.loss, problem.objective.penalty
+    gradient = problem.design.fold(value_and_gradient, (loss, b), problem.y, problem.sample_weight)[1]
+    return penalty.prox(b - 0.2 * gradient, 0.2)
+
+
+ALONE = {
+    "proximal_gradient": (ProximalGradient(), lambda alpha: ElasticNet(alpha, 0.7)),
+    "newton_cg": (NewtonCG(), L2),
+    "lbfgsb": (LBFGSB(-0.05, 0.3), L2),
+    "anderson": (Anderson(shrink), lambda alpha: ElasticNet(alpha, 0.7)),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_solver_alone_gives_one_answer_however_it_is_run(name, dtype, count_compiles):
+    solver, penalty = ALONE[name]
+    X, y, weights = data("lbfgs", dtype)
+    w = weights[0] / weights[0].sum()
+    alphas = np.asarray([0.1, 0.03], dtype)
+    tol = 1e-10 if dtype == np.float64 else 1e-5
+
+    def run(alpha, X, y, w, design=Dense):
+        problem = Problem(Objective(Logistic(), penalty(alpha)), design(X), y, w)
+        return solve(problem, solver, jnp.zeros(P_, dtype), budget=Budget(tol, 2000))
+
+    one = jax.jit(run)
+    alone = [one(alpha, X, y, w) for alpha in alphas]
+    assert [int(found.status) for found in alone] == [0, 0]
+    with count_compiles() as compiled:
+        one(alphas[1], X, y, w)
+    assert compiled.count == 0
+
+    def near(params, expected):  # each within the tolerance, by strong convexity of at least 0.3 · 0.03
+        np.testing.assert_allclose(params, expected, atol=2 * tol * P_ / 0.009)
+
+    lanes = jax.jit(jax.vmap(run, in_axes=(0, None, None, None)))(alphas, X, y, w)
+    near(lanes.params, jnp.stack([found.params for found in alone]))
+    streamed = run(alphas[0], X, y, w, partial(stream, block_size=N // 4))
+    assert int(streamed.status) == 0
+    near(streamed.params, alone[0].params)
+
+    rows, mesh = P("rows"), Mesh(np.array(jax.devices()), ("rows",))
+    split = partial(run, design=partial(Dense, axis_name="rows"))
+    sharded = jax.jit(jax.shard_map(split, mesh=mesh, in_specs=(P(), rows, rows, rows), out_specs=P(), check_vma=False))
+    near(jax.block_until_ready(sharded(alphas[0], X, y, w)).params, alone[0].params)
+
+    from scipy import sparse
+
+    from jaxlearn.access.host import from_scipy
+
+    near(run(alphas[0], from_scipy(sparse.csr_array(X), dtype), y, w, lambda X: X).params, alone[0].params)
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_solver_alone_has_the_derivative_of_its_solution(name, x64):
+    solver, penalty = ALONE[name]
+    X, y, weights = data("lbfgs", np.float64)
+    w = weights[0] / weights[0].sum()
+
+    def fit(alpha):
+        problem = Problem(Objective(Logistic(), penalty(alpha)), Dense(X), y, w)
+        found = solve(jax.lax.stop_gradient(problem), solver, jnp.zeros(P_), budget=Budget(1e-13, 5000)).params
+        held = (found <= solver.lower) | (found >= solver.upper) if name == "lbfgsb" else None
+        assert held is None or held.shape == (P_,)
+        return attach_derivative(problem, found, held=held)
+
+    step = 1e-5
+    difference = jax.jit(jax.vmap(fit))(0.05 + step * jnp.array([-1.0, 1.0]))
+    expected = (difference[1] - difference[0]) / (2 * step)
+    np.testing.assert_allclose(jax.jit(jax.jacobian(fit))(0.05), expected, atol=1e-5 * float(abs(expected).max()))
+    assert 0 < (np.asarray(expected) == 0).sum() < P_ or name == "newton_cg"

@@ -12,12 +12,15 @@ from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L1, L2, Logistic, Squared
 from jaxlearn.solvers import (
     LBFGS,
+    Anderson,
     Budget,
     ConjugateGradient,
     CoordinateDescent,
+    NewtonCG,
     NewtonCholesky,
     Objective,
     Problem,
+    ProximalGradient,
     WorkingSetPath,
     solve,
 )
@@ -183,3 +186,79 @@ def test_a_dense_solution_takes_few_factors(rho, share, x64):
     assert int(fitted.status) == 0
     assert (np.asarray(fitted.coef) != 0).sum() > 100
     assert int(fitted.n_steps) <= 12
+
+
+def with_spectrum(spectrum, seed=0):
+    """Least squares whose Hessian ``Xᵀ X / n`` has these eigenvalues, and the solution of ones."""
+    rng = np.random.default_rng(seed)
+    n, p = 2 * len(spectrum), len(spectrum)
+    X = np.linalg.qr(rng.standard_normal((n, p)))[0] * np.sqrt(n * np.asarray(spectrum))
+    X = X @ np.linalg.qr(rng.standard_normal((p, p)))[0]
+    return X, X @ np.ones(p)
+
+
+def gradient_step(problem, b):
+    """Of length one, for a Hessian whose largest eigenvalue is one."""
+    X, y, w = problem.design, problem.y, problem.sample_weight
+    return b - X.rmatvec(w * (X.matvec(b) - y))
+
+
+def test_anderson_ends_like_gmres_on_a_small_quadratic(x64):
+    """With as many changes remembered as there are eigenvalues, one more point than those is the solution."""
+    X, y = with_spectrum([1.0, 0.5, 0.1, 0.03, 1e-2])
+    found = solve(squared(X, y, L2(0.0)), Anderson(gradient_step, history=5), jnp.zeros(5), budget=Budget(1e-11, 50))
+    assert int(found.n_steps) <= 5 + 2
+
+
+def test_anderson_accelerates_gradient_steps_on_an_ill_conditioned_quadratic(x64):
+    """Six times fewer than without, and no more than GMRES(5) needs, of which six products gain ``T₅((κ + 1) / (κ − 1))``."""
+    X, y = with_spectrum(np.geomspace(1e-3, 1, 50))
+    found = solve(squared(X, y, L2(0.0)), Anderson(gradient_step), jnp.zeros(50), budget=Budget(1e-8, 5000))
+    assert int(found.status) == 0
+    # without, the gradient after k steps is (I − H)ᵏ H b*, whatever the code
+    values, Q = np.linalg.eigh(X.T @ X / len(X))
+    steps = np.arange(20_000)
+    gradients = np.abs((Q * values * (Q.T @ np.ones(50))) @ (1 - values)[:, None] ** steps[None]).max(0)
+    alone = np.argmax(gradients <= 1e-8)
+    gain = np.cosh(5 * np.arccosh(1001 / 999))
+    bound = 6 * np.log(np.linalg.norm(X.T @ y / len(X)) / 1e-8) / np.log(gain)
+    assert int(found.n_steps) <= bound < alone / 4
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e4])
+def test_restarted_momentum_needs_the_root_of_the_condition(condition, x64):
+    """``√κ log(1 / tol)`` up to a constant, without knowing κ; gradient steps alone need κ."""
+    X, y = with_spectrum(np.geomspace(1 / condition, 1, 60))
+    found = solve(squared(X, y, L2(0.0)), ProximalGradient(), jnp.zeros(60), budget=Budget(1e-8, 20_000))
+    assert int(found.status) == 0
+    assert int(found.n_steps) < 2 * np.sqrt(condition) * np.log(1e8)
+
+
+def test_momentum_keeps_the_bound_of_its_first_run(x64):
+    """``F(b_k) − F* ≤ 2 L ‖b₀ − b*‖² / (k + 1)²`` with L the largest in use, at most 1.2 λ after a search."""
+    X, y = equicorrelated(60, 150, 0.5, 5)
+    at, budget = squared(X, y, L1(0.05)), 40
+    best = solve(at, ProximalGradient(), jnp.zeros(150), budget=Budget(1e-11, 50_000))
+    assert int(best.status) == 0
+
+    def objective(b):
+        return 0.5 * np.mean((y - X @ b) ** 2) + 0.05 * np.abs(b).sum()
+
+    largest = 1.2 * np.linalg.norm(X, 2) ** 2 / 60
+    found = solve(at, ProximalGradient(), jnp.zeros(150), budget=Budget(0.0, budget))
+    bound = 2 * largest * float(best.params @ best.params) / (budget - 10) ** 2  # of forty some searched for L
+    assert 0 <= objective(np.asarray(found.params)) - objective(np.asarray(best.params)) <= bound
+
+
+def test_inexact_newton_converges_with_order_three_halves(x64):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 8))
+    y = (X.sum(1) + rng.standard_normal(200) > 0) * 1.0
+    problem = Problem(Objective(Logistic(), L2(0.01)), Dense(jnp.asarray(X)), jnp.asarray(y), jnp.full(200, 1 / 200))
+    found = solve(problem, NewtonCG(), jnp.zeros(8), budget=Budget(1e-13, 200, trace=200))
+    errors = np.asarray(found.trace)[: int(found.n_steps)]
+    accepted = errors[np.flatnonzero(np.diff(errors, prepend=np.inf))]  # what it is between iterations does not change
+    late = np.flatnonzero((accepted < 1e-2) & (accepted > 1e-10))[:-1]
+    assert len(late) > 1
+    assert (accepted[late + 1] < 10 * accepted[late] ** 1.5).all()
+    assert int(found.n_steps) < 60
