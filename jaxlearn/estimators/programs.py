@@ -121,7 +121,8 @@ def elastic_net(data: Data, model: GLM, init: np.ndarray | None = None, seed: np
         n_steps = n_steps + fitted.n_steps
         if not (fitted.status == OVERFLOW).any():
             return eqx.tree_at(lambda f: f.n_steps, fitted, n_steps)
-        model, init = larger(model), fitted.coef
+        # where the objective is not convex, what is found is not to depend on where the set was full
+        model, init = larger(model), init if model.kind == "concave" else fitted.coef
 
 
 def larger(model: GLM) -> GLM:
