@@ -76,7 +76,6 @@ def test_a_larger_working_set_finds_the_same(monkeypatch):
     monkeypatch.setattr(programs, "larger", lambda model: sizes.append(model.working_set) or larger(model))
     model = MCPRegression(ALPHA, tol=1e-8).fit(X, y)
     assert sizes[0] == 4
-    assert model.n_iter_ > usual.n_iter_
     np.testing.assert_allclose(model.coef_, usual.coef_, atol=1e-6)
 
 
