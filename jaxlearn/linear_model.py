@@ -1,5 +1,6 @@
 """Linear models, under the names of scikit-learn."""
 
+from .estimators.concave import MCPRegression, SCADRegression
 from .estimators.generalized_linear import GammaRegressor, PoissonRegressor, TweedieRegressor
 from .estimators.group_lasso import GroupLasso, GroupLassoCV
 from .estimators.huber import HuberRegressor
@@ -32,6 +33,7 @@ __all__ = [
     "LassoCV",
     "LinearRegression",
     "LogisticRegression",
+    "MCPRegression",
     "MultiTaskElasticNet",
     "MultiTaskElasticNetCV",
     "MultiTaskLasso",
@@ -47,6 +49,7 @@ __all__ = [
     "Ridge",
     "RidgeCV",
     "RidgeClassifier",
+    "SCADRegression",
     "SGDClassifier",
     "SGDOneClassSVM",
     "SGDRegressor",

@@ -18,7 +18,7 @@ from .constraints import NON_NEGATIVE, SHARE, SPARSE
 from .inputs import Data, place, read
 from .programs import elastic_net, fit
 
-__all__ = ["ElasticNet", "Lasso", "sparse_model"]
+__all__ = ["ElasticNet", "Lasso", "sparse_model", "without_selection"]
 
 
 def sparse_model(params: Any, dtype: Any, *, alpha: Any, l1_ratio: Any, fit_intercept: bool) -> GLM:
@@ -48,6 +48,12 @@ def sparse_model(params: Any, dtype: Any, *, alpha: Any, l1_ratio: Any, fit_inte
         precompute=True if params.precompute is True else None,
         random=random,
     )
+
+
+def without_selection(alpha: float, model: GLM) -> GLM:
+    """What an elastic net of no l1 part is: ridge, or least squares."""
+    penalty = L2(number(alpha, np.asarray(model.tol).dtype)) if alpha > 0 else NoPenalty()
+    return GLM(penalty=penalty, fit_intercept=model.fit_intercept)
 
 
 class ElasticNet(MultiOutputMixin, RegressorMixin, LinearRegressor):
@@ -198,13 +204,7 @@ class ElasticNet(MultiOutputMixin, RegressorMixin, LinearRegressor):
         """Without an l1 part: the penalty that remains, in a closed form."""
         if self.positive or self.selection == "random" or (self.alpha > 0 and self.l1_ratio > 0):
             return None
-        return self._without_selection(model)
-
-    def _without_selection(self, model: GLM) -> GLM:
-        return GLM(
-            penalty=L2(number(self.alpha, np.asarray(model.tol).dtype)) if self.alpha > 0 else NoPenalty(),
-            fit_intercept=self.fit_intercept,
-        )
+        return without_selection(self.alpha, model)
 
     @property
     def sparse_coef_(self):

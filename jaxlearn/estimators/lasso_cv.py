@@ -11,14 +11,15 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_scalar, column_or_1d
 
 from jaxlearn.models.glm import GLM
+from jaxlearn.solvers.conjugate_gradient import ConjugateGradient
 
-from .base import NO_SEED, LinearRegressor, number, seed, warn_unless_converged
+from .base import NO_SEED, LinearRegressor, compute, number, seed, warn_unless_converged
 from .constraints import SHARE, SPARSE_CV
 from .folds import SplitterRouting, fold_weights
 from .inputs import Data, place, read
-from .lasso import sparse_model
+from .lasso import sparse_model, without_selection
 from .lasso_path import alpha_grid
-from .programs import elastic_net, follow_folds
+from .programs import elastic_net, fit, follow_folds, ridge_paths
 
 __all__ = ["ElasticNetCV", "LassoCV"]
 
@@ -32,7 +33,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
     Parameters
     ----------
     l1_ratio : float or list of float, default=0.5
-        Share of the l1 part, or the shares to choose from.
+        Share of the l1 part, or the shares to choose from. With 0 the closed form of `Ridge` is used, on given `alphas`.
     eps : float, default=1e-3
         Smallest strength of an automatic grid, in units of the largest.
     alphas : int or array-like, default=100
@@ -76,9 +77,9 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
     alphas_ : ndarray of shape (n_l1_ratio, n_alphas), or (n_alphas,) for one share or given strengths
         Strengths, decreasing.
     dual_gap_ : float
-        Duality gap of the fit to all data.
+        Duality gap of the fit to all data; NaN where there is no l1 part.
     certificate_ : float
-        The same.
+        The same, or the relative residual of the normal equations.
     converged_ : bool
         Whether the fit to all data is within the tolerance.
     n_iter_ : int
@@ -157,10 +158,19 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         ratios = np.atleast_1d(self._l1_ratios())
         grids = np.stack([self._alphas(data, ratio) for ratio in ratios])
         errors = self._errors(data, folds, ratios, grids)
-        model = self._model(data, *self._choose(ratios, grids, errors))
-        fitted = elastic_net(data, model, None, seed(self.random_state) if model.random else NO_SEED)
-        self.dual_gap_ = np.array(fitted.residual)[()]
+        return self._fit(data, *self._choose(ratios, grids, errors))
+
+    def _fit(self, data: Data, alpha: float, l1_ratio: float) -> ElasticNetCV:
+        model, selects = self._model(data, alpha, l1_ratio), self._selects(l1_ratio)
+        if selects:
+            fitted = elastic_net(data, model, None, seed(self.random_state) if model.random else NO_SEED)
+        else:
+            fitted = compute(fit, data, without_selection(alpha, model), None)
+        self.dual_gap_ = np.array(fitted.residual)[()] if selects else np.nan
         return self._adopt(fitted, data, self.tol)
+
+    def _selects(self, l1_ratio: float) -> bool:
+        return l1_ratio > 0 or self.positive
 
     def _place(self, X: Any, y: np.ndarray, weight: np.ndarray) -> Data:
         if y.ndim > 1 and y.shape[1] > 1:
@@ -188,15 +198,20 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
     def _errors(self, data: Data, folds: Any, ratios: np.ndarray, grids: np.ndarray) -> np.ndarray:
         """(n_l1_ratio, n_folds, n_alphas)."""
         train, test = fold_weights(folds, data.sample_weight, data.n_samples)
-        paths = [
-            follow_folds(data, self._path_model(data, ratio), number(alphas, data.dtype), train, test)
-            for ratio, alphas in zip(ratios, grids, strict=True)
-        ]
-        status, residual, n_steps, errors = (np.stack(parts) for parts in zip(*paths, strict=True))
-        warn_unless_converged(
-            self, status.ravel(), residual.ravel(), "duality gap", self.tol, n_steps.ravel(), data.dtype
-        )
-        return errors
+        found = []
+        for ratio, alphas in zip(ratios, grids, strict=True):
+            model, alphas = self._path_model(data, ratio), number(alphas, data.dtype)
+            if self._selects(ratio):
+                path, certificate = follow_folds(data, model, alphas, train, test), "duality gap"
+            else:
+                rows, ridge = (data.X, data.y, train, test), without_selection(1, model)
+                path, certificate = compute(ridge_paths, data, ridge, alphas, rows=rows), ConjugateGradient.certificate
+            status, residual, n_steps, errors = path
+            warn_unless_converged(
+                self, status.ravel(), residual.ravel(), certificate, self.tol, n_steps.ravel(), data.dtype
+            )
+            found.append(errors)
+        return np.stack(found)
 
     def _choose(self, ratios: np.ndarray, grids: np.ndarray, errors: np.ndarray) -> tuple[Any, Any]:
         means = errors.mean(axis=1).ravel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral, Real
 from types import SimpleNamespace
 from typing import Any
@@ -70,7 +71,7 @@ def lasso_path(
     eps : float, default=1e-3
         Smallest strength of an automatic grid, in units of the largest.
     n_alphas : int, default=100
-        An older spelling of an integer `alphas`.
+        An older spelling of an integer `alphas`, accepted with a warning.
     alphas : int or array-like, default=100
         Number of strengths, or the strengths.
     precompute : "auto" or bool, default="auto"
@@ -209,6 +210,11 @@ def _read(X: Any, y: Any) -> Data:
 
 def _grid(alphas: Any, n_alphas: Any, automatic: Any) -> np.ndarray:
     """An integer (by either name, or neither: 100) is an automatic grid."""
+    until = "deprecated in 1.9 and will be removed in 1.11 of scikit-learn: pass an integer `alphas`."
+    if n_alphas != "deprecated":
+        warnings.warn(f"'n_alphas' was {until}", FutureWarning, stacklevel=3)
+    if alphas is None:
+        warnings.warn(f"'alphas=None' is {until.replace('in 1.9 ', '')}", FutureWarning, stacklevel=3)
     if alphas is None or isinstance(alphas, str):
         alphas = 100 if isinstance(n_alphas, str) else n_alphas
     if isinstance(alphas, Integral):

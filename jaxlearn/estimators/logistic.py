@@ -21,12 +21,18 @@ from .inputs import Data, place, read
 from .programs import elastic_net, separates
 from .smooth import SOLVERS, minimise
 
-__all__ = ["LogisticRegression"]
+__all__ = ["LogisticRegression", "warn_deprecated"]
 
 # Other names of L-BFGS, which finds what the solvers do that scikit-learn has under them.
 ALIASES = ("liblinear", "newton-cg", "sag", "saga")
 # Names that select features, all by the same solver.
 SELECTING = ("auto", "saga", "liblinear")
+
+
+def warn_deprecated(what: str, instead: str) -> None:
+    """Of a spelling that scikit-learn is about to drop."""
+    message = f"{what} was deprecated in version 1.8 of scikit-learn, which drops it in 1.10: use {instead} instead."
+    warnings.warn(message, FutureWarning, stacklevel=4)
 
 
 class LogisticRegression(ProbabilisticClassifier):
@@ -41,7 +47,8 @@ class LogisticRegression(ProbabilisticClassifier):
     Parameters
     ----------
     penalty : {"l1", "l2", "elasticnet", None}
-        An older spelling of `C` and `l1_ratio`, accepted: None is ``C=inf``, ``l1`` and ``l2`` are ratios of 1 and 0.
+        An older spelling of `C` and `l1_ratio`, accepted with a warning: None is ``C=inf``, ``l1`` and ``l2`` are ratios of 1
+        and 0.
     C : float, default=1.0
         Inverse strength; ``inf`` is no penalty.
     l1_ratio : float, default=0.0
@@ -179,6 +186,7 @@ class LogisticRegression(ProbabilisticClassifier):
         self : object
         """
         self._validate_params()
+        self._warn_of_older_spellings()
         self._refuse_unsupported()
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
         data = place(X, *self._encode(y, weight))
@@ -187,7 +195,8 @@ class LogisticRegression(ProbabilisticClassifier):
     def _fit(self, data: Data, start: tuple[np.ndarray, np.ndarray]) -> LogisticRegression:
         model = self._model(data)
         if isinstance(model.penalty, ElasticNet):
-            fitted, self.solver_ = elastic_net(data, model, start[0]), "prox-newton"
+            # without a start of its own the intercept is that of no features
+            fitted, self.solver_ = elastic_net(data, model, start if self.warm_start else None), "prox-newton"
             return self._adopt(fitted, data, self.tol)
         drawn = seed(self.random_state)
         fitted, self.solver_ = minimise(data, model, start, solver=self.solver, max_iter=self.max_iter, drawn=drawn)
@@ -201,6 +210,12 @@ class LogisticRegression(ProbabilisticClassifier):
         if self.penalty is None or np.isinf(self.C):
             return 0.0
         return {"l1": 1.0, "l2": 0.0}.get(self.penalty, float(self.l1_ratio or 0))
+
+    def _warn_of_older_spellings(self) -> None:
+        if self.penalty != "deprecated":
+            warn_deprecated("'penalty'", "`l1_ratio`, and C=inf for no penalty,")
+        elif self.l1_ratio is None:
+            warn_deprecated("'l1_ratio=None'", "l1_ratio=0")
 
     def _refuse_unsupported(self) -> None:
         if self._share and self.solver not in SELECTING:

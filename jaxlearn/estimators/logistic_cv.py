@@ -30,7 +30,7 @@ from .base import ProbabilisticClassifier, check_finite, number, warn_unless_con
 from .constraints import COUNT, ONE_OF
 from .folds import fold_weights, of_rows, routed_to_scorer, scorer_of_all_classes
 from .inputs import Data, place, read
-from .logistic import ALIASES, LogisticRegression
+from .logistic import ALIASES, LogisticRegression, warn_deprecated
 from .logistic_folds import Fits, fit_grid, joined, scores_of
 from .programs import Path
 from .smooth import path_solver
@@ -60,7 +60,7 @@ class LogisticRegressionCV(ProbabilisticClassifier):
     dual : bool, default=False
         True is refused: the primal problem is solved.
     penalty : {"l1", "l2", "elasticnet"}
-        An older spelling of `l1_ratios`, accepted: ``l1`` and ``l2`` are ratios of 1 and 0.
+        An older spelling of `l1_ratios`, accepted with a warning: ``l1`` and ``l2`` are ratios of 1 and 0.
     scoring : str or callable, default=None
         What is maximised: accuracy by default. It and ``neg_log_loss`` are computed with the fits, others on the host.
     solver : {"auto", "lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}, default="auto"
@@ -256,6 +256,10 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         return Cs
 
     def _shares(self) -> np.ndarray:
+        if self.penalty != "deprecated":
+            warn_deprecated("'penalty'", "`l1_ratios`")
+        elif self.l1_ratios is None:
+            warn_deprecated("'l1_ratios=None'", "l1_ratios=(0.0,)")
         named, given = {"l1": (1.0,), "l2": (0.0,)}.get(self.penalty), self.l1_ratios
         if named and given is not None and tuple(given) not in ((0.0,), named):
             message = f"l1_ratios parameter is only used when penalty is 'elasticnet'. Got (penalty={self.penalty})"

@@ -12,7 +12,7 @@ from jaxlearn.objectives import GroupElasticNet
 from .base import number
 from .constraints import NON_NEGATIVE, SHARE, SPARSE
 from .inputs import Data, place, read
-from .lasso import ElasticNet
+from .lasso import ElasticNet, without_selection
 
 __all__ = ["MultiTaskElasticNet", "MultiTaskLasso", "Tasks", "grouped_model"]
 
@@ -169,7 +169,7 @@ class MultiTaskElasticNet(Tasks, ElasticNet):
         return self._fit(data, grouped_model(self, data.dtype, alpha=self.alpha, l1_ratio=self.l1_ratio))
 
     def _closed_form(self, model: GLM) -> GLM | None:
-        return None if self.alpha > 0 and self.l1_ratio > 0 else self._without_selection(model)
+        return None if self.alpha > 0 and self.l1_ratio > 0 else without_selection(self.alpha, model)
 
 
 class MultiTaskLasso(MultiTaskElasticNet):

@@ -37,6 +37,7 @@ __all__ = [
     "leave_one_out",
     "resumed",
     "ridge_folds",
+    "ridge_paths",
     "separates",
     "smooth",
 ]
@@ -111,8 +112,17 @@ def _one_by_one(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM
     return eqx.tree_at(lambda f: f.coef, fitted, fitted.coef.T)
 
 
-def elastic_net(data: Data, model: GLM, init: np.ndarray | None = None, seed: np.ndarray = NO_SEED) -> FittedGLM:
-    """An elastic net for each target. The working set grows on the host until it holds every solution."""
+def elastic_net(data: Data, model: GLM, init: Any = None, seed: np.ndarray = NO_SEED) -> FittedGLM:
+    """An elastic net for each target. The working set grows on the host until it holds every solution.
+
+    Parameters
+    ----------
+    data : Data
+    model : GLM
+    init : ndarray, optional
+        Coefficients to start from; of a loss that is not squared also these and intercepts.
+    seed : ndarray
+    """
     if init is None:
         init = np.zeros((data.n_features, *data.y.shape[1:]), data.dtype)
     model, n_steps = _smallest(model, data), 0
@@ -121,7 +131,11 @@ def elastic_net(data: Data, model: GLM, init: np.ndarray | None = None, seed: np
         n_steps = n_steps + fitted.n_steps
         if not (fitted.status == OVERFLOW).any():
             return eqx.tree_at(lambda f: f.n_steps, fitted, n_steps)
-        model, init = larger(model), fitted.coef
+        if model.kind == "sparse_smooth":
+            init = fitted.coef, fitted.intercept
+        elif model.kind != "concave":  # there what is found would depend on where the set was full
+            init = fitted.coef
+        model = larger(model)
 
 
 def larger(model: GLM) -> GLM:
@@ -176,6 +190,21 @@ def _fold_paths(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Pat
 
     # a sequence, not lanes: a weighted Gram matrix for each fold at once would hold as many copies of X
     return lax.map(one, (train.T, test.T, init, first))
+
+
+def ridge_paths(rows: Any, rest: Any, axis_name: str | None = None) -> Path:
+    """As `follow_folds`, of a penalty that selects nothing: one spectrum for each fold serves all strengths."""
+    (X, y, train, test), (model, alphas) = rows, rest
+    design = as_design(X, axis_name)
+
+    def one(lane: tuple[Array, Array]) -> Path:
+        train, test = lane
+        at = lambda alpha: glm.fit(_with_alpha(model, alpha), design, y, train, axis_name=axis_name)  # noqa: E731
+        found = jax.vmap(at)(alphas)
+        total, errors = design.fold(_squared_errors, (found.coef, found.intercept), y, test)
+        return Path(found.status, found.residual, found.n_steps, errors / total)
+
+    return lax.map(one, (train.T, test.T))
 
 
 def _squared_errors(query: tuple[Array, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxlearn.access.columns import column_quadratic, gram_quadratic
 from jaxlearn.access.design import Centered, Design, WithIntercept
-from jaxlearn.objectives import L2, Multinomial, NoPenalty, Penalty
+from jaxlearn.objectives import L2, Multinomial, NoPenalty
 from jaxlearn.solvers import closed_form
 from jaxlearn.solvers.conjugate_gradient import ConjugateGradient
 from jaxlearn.solvers.coordinate_descent import CoordinateDescent
@@ -32,6 +32,7 @@ from ._weights import weighted
 
 __all__ = [
     "Centred",
+    "Offset",
     "along",
     "attach_sparse",
     "by_columns",
@@ -43,6 +44,7 @@ __all__ = [
     "fit_squared",
     "follow",
     "limits",
+    "offset",
     "follow_descent",
     "prepare",
     "scaled",
@@ -64,6 +66,40 @@ class Centred(NamedTuple):
         if self.x_mean is None or self.y_mean is None:
             return jnp.zeros(coef.shape[1:], coef.dtype)
         return self.y_mean - jnp.matmul(self.x_mean, coef, precision=lax.Precision.HIGHEST)
+
+
+class Offset(NamedTuple):
+    """Rows with a column of ones, if there is an intercept, and what undoes their shift."""
+
+    design: Design
+    y: Array
+    sample_weight: Array
+    location: Array | None
+
+    def split(self, coef: Array) -> tuple[Array, Array]:
+        """Coefficients, (p,) or (p, k), and intercepts, in the units of X."""
+        if self.location is None:
+            return coef, jnp.zeros(coef.shape[1:], coef.dtype)
+        b = coef[:-1]
+        return b, coef[-1] - jnp.matmul(self.location, b, precision=lax.Precision.HIGHEST)
+
+    def joined(self, b: Array, intercept: Array) -> Array:
+        """The inverse of `split`."""
+        if self.location is None:
+            return b
+        return jnp.concatenate([b, (intercept + jnp.matmul(self.location, b, precision=lax.Precision.HIGHEST))[None]])
+
+    def padded(self, strengths: Array) -> Array:
+        """One for each column; none for that of ones."""
+        return strengths if self.location is None else jnp.concatenate([strengths, jnp.zeros(1, strengths.dtype)])
+
+
+def offset(design: Design, y: Array, weight: Array, fit_intercept: bool) -> Offset:
+    """Rows near zero, and a column of ones."""
+    if not fit_intercept:
+        return Offset(design, y, weight, None)
+    location = design.location()
+    return Offset(WithIntercept(design.shifted(location)), y, weight, location)
 
 
 def prepare(X: Any, y: Any, sample_weight: Any, axis_name: str | None) -> tuple[Design, Array, Array]:
@@ -179,24 +215,18 @@ def fit_smooth(
     key: Array | None,
 ) -> FittedGLM:
     """A smooth loss: the intercept is one more coefficient, without a penalty, which starts at `free`."""
-    penalty, location = model.penalty, None
     n_features, outputs = design.shape[1], y.shape[1:]
+    rows, penalty = offset(design, y, weight, model.fit_intercept), model.penalty
+    if isinstance(penalty, L2) and rows.location is not None:
+        penalty = L2(rows.padded(jnp.broadcast_to(jnp.asarray(penalty.alpha, y.dtype), (n_features,))))
     start = jnp.zeros((n_features, *outputs), y.dtype) if init is None else jnp.asarray(init, y.dtype)
-    if model.fit_intercept:
-        location = design.location()
-        design = WithIntercept(design.shifted(location))
-        penalty = _with_free_intercept(penalty, n_features, y.dtype)
-        offset = jnp.zeros(outputs, y.dtype)
-        if free is not None:  # as seen from the shifted rows
-            offset = jnp.asarray(free, y.dtype) + jnp.matmul(location, start, precision=lax.Precision.HIGHEST)
-        start = jnp.concatenate([start, offset[None]])
-    problem = Problem(Objective(model.loss, penalty), design, y, weight)
-    solution = _solve(model, problem, _iterative(model, model.solver, design), start, key)
-    coef = attach_derivative(problem, solution.params)
-    intercept = jnp.zeros(outputs, y.dtype)
-    if location is not None:
-        coef, intercept = coef[:-1], coef[-1]
-        intercept = intercept - jnp.matmul(location, coef, precision=lax.Precision.HIGHEST)
+    if free is not None:
+        start = rows.joined(start, jnp.asarray(free, y.dtype))
+    elif rows.location is not None:  # zero in the units of the shifted rows
+        start = jnp.concatenate([start, jnp.zeros((1, *outputs), y.dtype)])
+    problem = Problem(Objective(model.loss, penalty), rows.design, y, weight)
+    solution = _solve(model, problem, _iterative(model, model.solver, rows.design), start, key)
+    coef, intercept = rows.split(attach_derivative(problem, solution.params))
     if isinstance(model.loss, Multinomial):
         # a constant added to all classes changes no probability; the free parameters are those that sum to zero
         intercept = intercept - intercept.mean()
@@ -220,13 +250,6 @@ def follow_descent(
         return lax.stop_gradient(fitted), FittedPath(*fitted, found.status, found.residual, found.n_steps)
 
     return lax.scan(step, lax.stop_gradient((start, jnp.zeros(y.shape[1:], y.dtype))), alphas)[1]
-
-
-def _with_free_intercept(penalty: Penalty, n_features: int, dtype: Any) -> Penalty:
-    if not isinstance(penalty, L2):
-        return penalty
-    alpha = jnp.broadcast_to(jnp.asarray(penalty.alpha, dtype), (n_features,))
-    return L2(jnp.concatenate([alpha, jnp.zeros(1, dtype)]))
 
 
 def follow(model: GLM, centred: Centred, alphas: Array, init: Array | None, first: ArrayLike) -> tuple[Any, int]:

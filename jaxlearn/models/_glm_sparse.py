@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,51 +10,17 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from jaxlearn.access.design import Design, WithIntercept
+from jaxlearn.access.design import Design
 from jaxlearn.solvers.implicit import attach_derivative
 from jaxlearn.solvers.protocols import Objective, Problem
 from jaxlearn.solvers.prox_newton import ProxNewtonPath
 from jaxlearn.solvers.solution import Budget
 from jaxlearn.solvers.solve import solve
 
-from ._glm_routes import constant
+from ._glm_routes import Offset, constant
 from ._glm_types import GLM, SMALL, FittedGLM
 
-__all__ = ["attach_sparse_smooth", "fit_sparse_smooth", "follow_smooth", "null_model", "offset"]
-
-
-class Offset(NamedTuple):
-    """Rows with a column of ones, if there is an intercept, and what undoes their shift."""
-
-    design: Design
-    y: Array
-    sample_weight: Array
-    location: Array | None
-
-    def split(self, coef: Array) -> tuple[Array, Array]:
-        """Coefficients (..., p) and intercepts, in the units of X."""
-        if self.location is None:
-            return coef, jnp.zeros(coef.shape[:-1], coef.dtype)
-        b = coef[..., :-1]
-        return b, coef[..., -1] - jnp.matmul(b, self.location, precision=lax.Precision.HIGHEST)
-
-    def joined(self, b: Array, intercept: Array) -> Array:
-        """The inverse of `split`."""
-        if self.location is None:
-            return b
-        return jnp.concatenate([b, (intercept + jnp.matmul(b, self.location, precision=lax.Precision.HIGHEST))[None]])
-
-    def padded(self, strengths: Array) -> Array:
-        """One for each column; none for that of ones."""
-        return strengths if self.location is None else jnp.concatenate([strengths, jnp.zeros(1, strengths.dtype)])
-
-
-def offset(design: Design, y: Array, weight: Array, fit_intercept: bool) -> Offset:
-    """Rows near zero, and a column of ones."""
-    if not fit_intercept:
-        return Offset(design, y, weight, None)
-    location = design.location()
-    return Offset(WithIntercept(design.shifted(location)), y, weight, location)
+__all__ = ["attach_sparse_smooth", "fit_sparse_smooth", "follow_smooth", "null_model"]
 
 
 def null_model(model: GLM, rows: Offset) -> tuple[Array, Array, Array]:

@@ -30,10 +30,11 @@ from ._glm_routes import (
     fit_squared,
     follow,
     follow_descent,
+    offset,
     prepare,
     spectrum_of,
 )
-from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model, offset
+from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model
 from ._glm_types import GLM, FittedGLM, FittedPath
 
 __all__ = [
@@ -169,7 +170,7 @@ def path(
         rows = offset(design, y, weight, model.fit_intercept)
         found, size = follow_smooth(model, rows, alphas, init, first)
         coef = jax.vmap(lambda alpha, b: attach_sparse_smooth(model, rows, alpha, b, size))(alphas, found.coef)
-        return FittedPath(*rows.split(coef), found.status, found.gap, found.n_steps)
+        return FittedPath(*jax.vmap(rows.split)(coef), found.status, found.gap, found.n_steps)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "groups":
         found, coef, size = follow_groups(model, centred, alphas, init, first)

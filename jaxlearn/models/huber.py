@@ -23,8 +23,7 @@ from jaxlearn.solvers.robust import RobustLBFGS, RobustNewton, attach_robust_der
 from jaxlearn.solvers.solution import Budget
 from jaxlearn.solvers.solve import solve
 
-from ._glm_routes import constant, factorable, prepare
-from ._glm_sparse import offset
+from ._glm_routes import constant, factorable, offset, prepare
 from .glm import linear_predictor
 
 __all__ = ["FittedHuber", "Huber", "fit", "predict"]

@@ -24,8 +24,7 @@ from jaxlearn.solvers.solution import CONVERGED, Budget
 from jaxlearn.solvers.solve import solve
 from jaxlearn.solvers.vertex import attach_vertex, onto_vertex
 
-from ._glm_routes import constant, prepare
-from ._glm_sparse import offset
+from ._glm_routes import constant, offset, prepare
 from .glm import linear_predictor
 
 __all__ = ["FittedQuantile", "Quantile", "digits", "fit", "predict"]

@@ -44,8 +44,7 @@ class LocalLinear(Solver):
 
     *Reads the data by* columns.
 
-    *Cost per step* that of `WorkingSetPath` for one alpha, warm-started, one pass, and a Gram matrix and a factor of its
-    working set.
+    *Cost per step* that of `WorkingSetPath` for one alpha, warm-started, and a Gram matrix and a factor of its working set.
 
     *Stops when* no entry of the gradient of the loss is further than ``tol · unit`` from the penalty's slopes.
 
@@ -83,13 +82,13 @@ class LocalLinear(Solver):
         problem: Problem = answer
         penalty: Any = objective.penalty
         lasso = eqx.tree_at(lambda s: s.l1, self.lasso, penalty.slope(state.ahead))
-        path = solve(problem, lasso, state.ahead, budget=Budget(0.0, jnp.iinfo(jnp.int32).max)).state.path
+        found = solve(problem, lasso, state.ahead, budget=Budget(0.0, jnp.iinfo(jnp.int32).max)).state
+        path, g = found.path, found.g  # the certificate of the Lasso is the last that was read
         coef = path.coef[0]
-        g = _negative_gradient(problem.design, coef)
         ahead = self._newton(problem.design, penalty, coef, g)
         distance = jnp.max(penalty.subdifferential_distance(coef, -g)) / self.unit
         n_idle = jnp.where(distance < 0.9 * state.best, jnp.int32(0), state.n_idle + jnp.int32(1))
-        n_passes = state.n_passes + path.n_steps[0] + jnp.int32(1)
+        n_passes = state.n_passes + path.n_steps[0]
         return _State(
             coef, ahead, distance, jnp.minimum(distance, state.best), n_idle, n_passes, path.status[0] == OVERFLOW
         )
@@ -115,8 +114,3 @@ class LocalLinear(Solver):
 
     def residual(self, state):
         return state.distance
-
-
-def _negative_gradient(quadratic: Quadratic, coef: Array) -> Array:
-    everywhere = jnp.arange(coef.shape[0], dtype=jnp.int32)
-    return quadratic.correlations(quadratic.start(everywhere, coef))[0]

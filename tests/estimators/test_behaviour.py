@@ -173,6 +173,10 @@ def test_warm_start():
     logistic = LogisticRegression(warm_start=True, tol=1e-6).fit(X, y)
     first = logistic.n_iter_[0]
     assert logistic.fit(X, y).n_iter_[0] <= first
+    # with an l1 part the intercept is where it was, too: the certificate holds at once
+    sparse = LogisticRegression(solver="saga", l1_ratio=1.0, C=0.1, tol=1e-6, warm_start=True).fit(X, y > 0)
+    assert sparse.n_iter_ > 1
+    assert sparse.fit(X, y > 0).n_iter_ == 1
     with pytest.raises(ValueError, match="warm_start"):
         model.fit(X[:, :2], y)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from sklearn import linear_model as peer
+from sklearn.model_selection import KFold
 
 from jaxlearn.linear_model import (
     GroupLasso,
@@ -178,3 +179,14 @@ def test_a_larger_working_set_is_found(count_compiles):
     with count_compiles() as compiled:
         MultiTaskLasso(0.03, tol=1e-6).fit(X, Y + 0.1)
     assert compiled.count == 0, compiled.names
+
+
+def test_cross_validation_of_ridge_over_many_features():
+    """Without an l1 part nothing is selected, and no working set could hold it: one spectrum serves all strengths."""
+    model = MultiTaskElasticNetCV(l1_ratio=0.0, alphas=[10.0, 0.1], cv=3).fit(X, Y)
+    for errors, alpha in zip(model.mse_path_, model.alphas_, strict=True):
+        for error, (train, test) in zip(errors, KFold(3).split(X), strict=True):
+            one = peer.Ridge(len(train) * alpha).fit(X[train], Y[train])
+            assert error == pytest.approx(np.mean((one.predict(X[test]) - Y[test]) ** 2), rel=1e-6)
+    assert np.isnan(model.dual_gap_)
+    np.testing.assert_allclose(model.coef_, peer.Ridge(N * model.alpha_).fit(X, Y).coef_, atol=1e-8)

@@ -126,7 +126,7 @@ def test_one_class():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (LogisticRegression(penalty="l1", solver="lbfgs"), "supports only"),
+        (LogisticRegression(l1_ratio=1.0, solver="lbfgs"), "supports only"),
         (LogisticRegression(dual=True, solver="liblinear"), "dual=True"),
         (LogisticRegression(intercept_scaling=2.0, solver="liblinear"), "intercept_scaling"),
         (Lasso(precompute=np.eye(3)), "does not take a Gram matrix"),
@@ -145,11 +145,23 @@ def test_unsupported_parameters(model, message):
         model.fit(X, y)
 
 
-@pytest.mark.parametrize("part", [{"penalty": "l1"}, {"l1_ratio": 0.5}])
-def test_an_l1_part_takes_two_classes(part):
-    assert LogisticRegression(solver="saga", **part).fit(X, y > 0).converged_
+def test_an_l1_part_takes_two_classes():
+    assert LogisticRegression(solver="saga", l1_ratio=0.5).fit(X, y > 0).converged_
     with pytest.raises(ValueError, match="l1 part"):
-        LogisticRegression(solver="saga", **part).fit(X, np.arange(40) % 3)
+        LogisticRegression(solver="saga", l1_ratio=0.5).fit(X, np.arange(40) % 3)
+
+
+def test_older_spellings_warn():
+    with pytest.warns(FutureWarning, match="'penalty' was deprecated"):
+        older = LogisticRegression(penalty="l1", solver="saga").fit(X, y > 0)
+    np.testing.assert_array_equal(older.coef_, LogisticRegression(solver="saga", l1_ratio=1.0).fit(X, y > 0).coef_)
+    with pytest.warns(FutureWarning, match="'l1_ratio=None' was deprecated"):
+        LogisticRegression(l1_ratio=None).fit(X, y > 0)
+    with pytest.warns(FutureWarning, match="'n_alphas' was deprecated"):
+        alphas = lasso_path(X, y, n_alphas=3)[0]
+    np.testing.assert_array_equal(alphas, lasso_path(X, y, alphas=3)[0])
+    with pytest.warns(FutureWarning, match="'alphas=None' is deprecated"):
+        assert len(lasso_path(X, y, alphas=None)[0]) == 100
 
 
 def test_liblinear_takes_two_classes():

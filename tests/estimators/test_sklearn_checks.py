@@ -33,6 +33,7 @@ from jaxlearn.linear_model import (
     LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
+    MCPRegression,
     MultiTaskElasticNet,
     MultiTaskElasticNetCV,
     MultiTaskLasso,
@@ -47,6 +48,7 @@ from jaxlearn.linear_model import (
     Ridge,
     RidgeClassifier,
     RidgeCV,
+    SCADRegression,
     SGDClassifier,
     SGDOneClassSVM,
     SGDRegressor,
@@ -81,6 +83,8 @@ SLOW = [
     MultiTaskLassoCV(cv=3, alphas=20, tol=1e-10),
     GroupLasso(tol=1e-10),
     GroupLassoCV(cv=3, alphas=20, tol=1e-10),
+    MCPRegression(tol=1e-10),
+    SCADRegression(tol=1e-10),
     LogisticRegressionCV(Cs=(0.1, 1.0), cv=3, tol=1e-9),
     LogisticRegressionCV(
         Cs=(0.1, 1.0), cv=3, tol=1e-9, solver="lbfgs", class_weight="balanced", scoring="neg_log_loss"

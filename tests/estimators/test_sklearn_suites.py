@@ -105,7 +105,6 @@ OF_COORDINATE_DESCENT = {
     "test_lasso_alpha_warning": WORDS,
     "test_multi_task_lasso_and_enet": WORDS,
     "test_enet_coordinate_descent_raises_convergence": WORDS,
-    "test_path_function_deprecated_n_alphas": WORDS,
     "test_path_unknown_parameter": "what a function does not take is Python's own error",
     "test_warm_start": PASSES,
     "test_lasso_dual_gap": "asks for seven digits of a gap of 1e-15",
@@ -123,7 +122,7 @@ OF_QUANTILE = {
     "test_error_interior_point_future": "an interior point method is what runs here, whatever SciPy has left of its own",
 }
 MULTICLASS = "an l1 part takes two classes"
-NOT_DEPRECATED = "what scikit-learn deprecates is an older spelling here, and does not warn"
+NOT_DEPRECATED = "what is to become the default in scikit-learn is the default here, and does not warn"
 WITHIN = "asks for more digits than `tol` does: the fits stop at gradients below it, from starts of their own"
 OF_LOGISTIC = {
     "test_check_solver_option": "asks for words, and for a refusal of liblinear with an elastic net, which is served",
@@ -138,7 +137,6 @@ OF_LOGISTIC = {
     "test_LogisticRegressionCV_GridSearchCV_elastic_net[3": MULTICLASS,
     "test_LogisticRegressionCV_no_refit[3-l1_ratios1": MULTICLASS,
     "test_LogisticRegressionCV_elasticnet_attribute_shapes[3": MULTICLASS,
-    "test_penalty_deprecated": NOT_DEPRECATED,
     "test_logisticregressioncv_warns_with_use_legacy_attributes": NOT_DEPRECATED,
     "test_l1_ratio_None_deprecated": NOT_DEPRECATED,
     "test_lr_scoring_warns": NOT_DEPRECATED,
@@ -175,9 +173,9 @@ OF_NEIGHBORS = {
 }
 # Of which more does not hold than the twentieth that is allowed: accuracies on 150 flowers after an order of their own.
 # Those of k-means are one test, with many parameters, of numbers that are zero but for roundings; of coordinate descent many
-# are about its Gram matrices, its epochs and its words. Of logistic regression there are few tests here, half a dozen ask for
-# warnings of what is deprecated there, another of digits beyond the tolerance.
-MOST = {"test_passive_aggressive": 0.15, "test_k_means": 0.07, "test_coordinate_descent": 0.11, "test_logistic": 0.25}
+# are about its Gram matrices, its epochs and its words. Of logistic regression there are few tests here, three ask for
+# warnings of defaults that change there, another of digits beyond the tolerance.
+MOST = {"test_passive_aggressive": 0.15, "test_k_means": 0.07, "test_coordinate_descent": 0.10, "test_logistic": 0.22}
 SUITES = {
     "test_pca": (sklearn.decomposition, "decomposition", OF_PCA),
     "test_incremental_pca": (sklearn.decomposition, "decomposition", {}),
