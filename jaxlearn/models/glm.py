@@ -192,8 +192,8 @@ def alpha_max(
     """Smallest alpha of a penalty that selects (its own alpha taken as a weight) for which every coefficient is zero."""
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     if model.kind == "sparse_smooth":
-        correlation = null_model(model, offset(design, y, weight, model.fit_intercept))[2][: design.shape[1]]
-        return _least_alpha(model, correlation)
+        push = null_model(model, offset(design, y, weight, model.fit_intercept))[2][: design.shape[1]]
+        return _least_alpha(model, push)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "groups":
         return least_alpha_of_groups(model, centred)
