@@ -130,7 +130,7 @@ def path(
         With an ``ElasticNet``, a ``GroupElasticNet``, a concave penalty, or with ``L2`` and a loss that is not squared. The
         penalty's own alpha multiplies the grid: leave it at one, or give it one weight for each feature, or group.
     X, y, sample_weight, axis_name
-        As in `fit`; with an ``ElasticNet`` or a concave penalty, y (n_samples,).
+        As in `fit`; with an ``ElasticNet``, unless the loss is ``Multinomial``, or a concave penalty, y (n_samples,).
     alphas : (n_alphas,)
         Decreasing.
     init : (n_features,) or (n_features, k), optional

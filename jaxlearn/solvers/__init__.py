@@ -22,6 +22,7 @@ from .implicit import attach_derivative
 from .interior_point import InteriorPoint
 from .lbfgs import LBFGS
 from .local_linear import LocalLinear
+from .multinomial_newton import MultinomialNewton, MultinomialNewtonPath
 from .newton import NewtonCholesky
 from .protocols import Objective, Problem, Solver
 from .prox_newton import ProxNewton, ProxNewtonPath
@@ -51,6 +52,8 @@ __all__ = [
     "GroupPath",
     "InteriorPoint",
     "LocalLinear",
+    "MultinomialNewton",
+    "MultinomialNewtonPath",
     "NewtonCholesky",
     "Objective",
     "Path",

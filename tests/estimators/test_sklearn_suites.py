@@ -122,7 +122,6 @@ OF_QUANTILE = {
     "test_quantile_toy_example[0.49": "asks for a slope of at least one where it is one, but for a rounding",
     "test_error_interior_point_future": "an interior point method is what runs here, whatever SciPy has left of its own",
 }
-MULTICLASS = "an l1 part takes two classes"
 NOT_DEPRECATED = "what scikit-learn deprecates is an older spelling here, and does not warn"
 WITHIN = "asks for more digits than `tol` does: the fits stop at gradients below it, from starts of their own"
 OF_LOGISTIC = {
@@ -135,9 +134,6 @@ OF_LOGISTIC = {
         for kind in ("csr_matrix", "csr_array")
         for solver in ("lbfgs", "liblinear", "newton-cg")
     },
-    "test_LogisticRegressionCV_GridSearchCV_elastic_net[3": MULTICLASS,
-    "test_LogisticRegressionCV_no_refit[3-l1_ratios1": MULTICLASS,
-    "test_LogisticRegressionCV_elasticnet_attribute_shapes[3": MULTICLASS,
     "test_penalty_deprecated": NOT_DEPRECATED,
     "test_logisticregressioncv_warns_with_use_legacy_attributes": NOT_DEPRECATED,
     "test_l1_ratio_None_deprecated": NOT_DEPRECATED,
