@@ -174,7 +174,7 @@ class Multinomial(Loss):
 def relative_entropy(p: Array, d: Array) -> Array:
     """``Σ_c (p + d) log((p + d) / p)`` of probabilities p + d from p > 0, (n, k), without cancellation.
 
-    Their sums being equal, each class may give back its d: summands ``(p + d) log(1 + d / p) − d`` are ≥ 0, and of second order.
+    Their sums being equal, each class may give back its d: ``(p + d) log(1 + d / p) − d`` is ≥ 0, and of second order.
     """
     return jnp.maximum(jax.scipy.special.xlog1py(jnp.maximum(p + d, 0), d / p) - d, 0).sum(-1)
 

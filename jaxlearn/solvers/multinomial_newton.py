@@ -28,8 +28,8 @@ class MultinomialNewton(ProxNewton):
     *Minimises* ``Σ ω loss(y, f) + Σ l1 |b| + ½ Σ l2 b²`` over b ∈ Rᴷ, or over b ≥ 0, of `Multinomial`: the pair q adds
     ``x_j(q) b_q`` to the predictor of class c(q).
 
-    *Step* as of `ProxNewton`. With p the probabilities, the Hessian of two pairs of one class is ``Σ ω p_c (1 − p_c) x_j x_j'``,
-    and of two classes ``− Σ ω p_c p_c' x_j x_j'``.
+    *Step* as of `ProxNewton`. With p the probabilities, the Hessian of two pairs of one class is
+    ``Σ ω p_c (1 − p_c) x_j x_j'``, and of two classes ``− Σ ω p_c p_c' x_j x_j'``.
 
     *Reads the data by* columns.
 
@@ -55,8 +55,8 @@ class MultinomialNewton(ProxNewton):
 class MultinomialNewtonPath(ProxNewtonPath):
     """Proximal Newton on a working set of K pairs of a feature and a class, following a decreasing grid of alphas.
 
-    *Minimises*, for each alpha, ``Σ ω loss(y, X B) + alpha (Σ l1 |b| + ½ Σ l2 b²)``, or the same over b ≥ 0, of `Multinomial`; b
-    are the entries of B, row by row.
+    *Minimises*, for each alpha, ``Σ ω loss(y, X B) + alpha (Σ l1 |b| + ½ Σ l2 b²)``, or the same over b ≥ 0, of `Multinomial`;
+    b are the entries of B, row by row.
 
     *Step* as of `WorkingSetPath`, with `MultinomialNewton` on the working set.
 
@@ -65,8 +65,8 @@ class MultinomialNewtonPath(ProxNewtonPath):
     *Cost per step* one product with X for each class, the steps of `MultinomialNewton`.
 
     *Stops when* every alpha has a duality gap of at most ``tol · unit`` or has used `max_passes`; or when the support
-    outgrows the working set. The dual point is ``(1 − t) p + t q``, of the probabilities p and constants q that bring the mean of
-    each class to what it is in y: then no intercept gains. It is shrunk towards y.
+    outgrows the working set. The dual point is ``(1 − t) p + t q``, of the probabilities p and constants q that bring the
+    mean of each class to what it is in y: then no intercept gains. It is shrunk towards y.
 
     Parameters
     ----------

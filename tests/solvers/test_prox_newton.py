@@ -169,7 +169,7 @@ def test_sparse_rows_and_shards(x64):
 
 
 def test_other_losses_are_refused():
-    with pytest.raises(ValueError, match="Gamma takes the penalties NoPenalty and L2"):
+    with pytest.raises(ValueError, match="Tweedie takes the penalties NoPenalty and L2"):
         GLM(loss=Gamma(), penalty=L1(1.0))
     with pytest.raises(ValueError, match=r"Logistic with an l1 part takes \(n_samples,\)"):
         glm.fit(model("logistic", 1.0), X, np.eye(2)[Y["logistic"].astype(int)])
