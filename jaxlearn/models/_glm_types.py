@@ -63,8 +63,8 @@ class GLM(eqx.Module):
         strengths), ``cholesky`` (one factor, for one strength that is the same for all targets; a system that is nearly
         singular is reported as stalled), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``,
         ``coordinate_descent``; of logistic, multinomial and Poisson regression ``prox_newton``; of groups ``group_newton``;
-        concave ``local_linear``. Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic gradients
-        with reduced variance: ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
+        concave ``local_linear``. Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic
+        gradients with reduced variance: ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
     preconditioner : {"newton", "nystrom"}
         Of the stochastic ones: the Hessian of √n rows, or its leading part of rank ten.
     working_set : int, optional
