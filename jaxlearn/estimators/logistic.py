@@ -42,7 +42,7 @@ class LogisticRegression(ProbabilisticClassifier):
     weights; the intercept is free.
 
     By L-BFGS in the metric of a quadratic majorant, by Newton's method, or by stochastic gradients with reduced variance; with
-    an l1 part, which takes two classes, by proximal Newton steps on a working set of features.
+    an l1 part by proximal Newton steps on a working set of coefficients.
 
     Parameters
     ----------
@@ -257,11 +257,6 @@ class LogisticRegression(ProbabilisticClassifier):
         # C Σ s_i loss_i + l1_ratio ‖w‖₁ + ½ (1 − l1_ratio) ‖w‖² in units of C Σ s_i
         alpha = number(1 / (self.C * data.total_weight), dtype)
         penalty = ElasticNet(alpha, number(self._share, dtype)) if self._share else L2(alpha)
-        if self._share and data.y.ndim > 1:
-            raise ValueError(
-                f"An l1 part (l1_ratio={self._share}) takes two classes, and y has {data.y.shape[1]}: wrap the estimator in a "
-                "OneVsRestClassifier, or use l1_ratio=0."
-            )
         return GLM(
             loss=Logistic() if data.y.ndim == 1 else Multinomial(),
             penalty=NoPenalty() if self.penalty is None or np.isinf(self.C) else penalty,

@@ -52,7 +52,7 @@ class LogisticRegressionCV(ProbabilisticClassifier):
     Cs : int or array-like of shape (n_cs,), default=10
         Inverse strengths to choose from, or their number between 1e-4 and 1e4; without an l1 part ``inf`` is no penalty.
     l1_ratios : array-like of shape (n_l1_ratios,), default=(0.0,)
-        Shares of the l1 part to choose from, which takes two classes; None is an older spelling of the default.
+        Shares of the l1 part to choose from; None is an older spelling of the default.
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
     cv : int, splitter or iterable, default=None

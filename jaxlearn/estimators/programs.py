@@ -96,7 +96,8 @@ def _weight_misclassified(fitted: FittedGLM, X: Any, y: Array, w: Array) -> Arra
 
 
 def _one_by_one(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
-    """An elastic net for each target, one after the other: their working sets have nothing in common. One for all tasks."""
+    """An elastic net for each target, one after the other: their working sets share nothing. One for all tasks, or
+    all classes."""
     (X, y, weight), (model, init, seed) = rows, rest
     key = jax.random.key(seed) if model.random else None
     design = as_design(X, axis_name)
@@ -106,14 +107,14 @@ def _one_by_one(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM
         return glm.fit(_with_alpha(model, alpha), design, target, weight, init=start, key=key, axis_name=axis_name)
 
     alpha = jnp.asarray(model.penalty.alpha)
-    if y.ndim == 1 or model.kind == "groups":
+    if y.ndim == 1 or model.kind in ("groups", "sparse_smooth"):
         return one((alpha, y, init))
     fitted = lax.map(one, (jnp.broadcast_to(alpha, y.shape[1:]), y.T, init.T))
     return eqx.tree_at(lambda f: f.coef, fitted, fitted.coef.T)
 
 
 def elastic_net(data: Data, model: GLM, init: Any = None, seed: np.ndarray = NO_SEED) -> FittedGLM:
-    """An elastic net for each target. The working set grows on the host until it holds every solution.
+    """An elastic net for each target, or one for all classes. The working set grows on the host until it holds every solution.
 
     Parameters
     ----------
@@ -144,7 +145,8 @@ def larger(model: GLM) -> GLM:
 
 
 def _smallest(model: GLM, data: Data) -> GLM:
-    if data.n_features <= ALL_FEATURES:
+    n_columns = data.n_features * (math.prod(data.y.shape[1:]) if model.kind == "sparse_smooth" else 1)
+    if n_columns <= ALL_FEATURES:
         return model
     groups = getattr(model.penalty, "groups", None)
     width = 1 if groups is None else groups.shape[1]

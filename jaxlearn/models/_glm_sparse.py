@@ -1,7 +1,8 @@
-"""Smooth losses with an l1 part: logistic and Poisson regression that select features, one by one or along a path."""
+"""Smooth losses with an l1 part: logistic, multinomial and Poisson regression that select, one fit or along a path."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +12,9 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from jaxlearn.access.design import Design
+from jaxlearn.objectives import Multinomial
 from jaxlearn.solvers.implicit import attach_derivative
+from jaxlearn.solvers.multinomial_newton import MultinomialNewtonPath
 from jaxlearn.solvers.protocols import Objective, Problem
 from jaxlearn.solvers.prox_newton import ProxNewtonPath
 from jaxlearn.solvers.solution import Budget
@@ -20,13 +23,22 @@ from jaxlearn.solvers.solve import solve
 from ._glm_routes import Offset, constant
 from ._glm_types import GLM, SMALL, FittedGLM
 
-__all__ = ["attach_sparse_smooth", "fit_sparse_smooth", "follow_smooth", "null_model"]
+__all__ = ["attach_sparse_smooth", "fit_sparse_smooth", "follow_smooth", "null_model", "split"]
+
+
+def split(rows: Offset, coef: Array) -> tuple[Array, Array]:
+    """Coefficients, and intercepts, of which those of several classes are told apart by their sum of zero."""
+    b, intercept = rows.split(coef)
+    return b, intercept if coef.ndim == 1 else intercept - intercept.mean()
 
 
 def null_model(model: GLM, rows: Offset) -> tuple[Array, Array, Array]:
     """Coefficients without features; what the loss leaves there; and the push of each feature."""
     design, y, weight = rows.design, rows.y, rows.sample_weight
-    coef = jnp.zeros(design.shape[1], y.dtype)
+    if (y.ndim == 2) != isinstance(model.loss, Multinomial):
+        expected = "(n_samples, n_classes)" if isinstance(model.loss, Multinomial) else "(n_samples,)"
+        raise ValueError(f"`y` has shape {y.shape}; {type(model.loss).__name__} with an l1 part takes {expected}.")
+    coef = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype)
     if rows.location is not None:
         coef = coef.at[-1].set(model.loss.link(design.fold(_mean, None, y, weight)))
     return coef, *design.fold(_left, (model.loss, coef), y, weight)
@@ -39,7 +51,9 @@ def _mean(_: Any, X: Design, y: Array, w: Array) -> Array:
 def _left(query: Any, X: Design, y: Array, w: Array) -> tuple[Array, Array]:
     loss, coef = query
     f = X.matvec(coef)
-    return w @ loss.divergence(y, f, jnp.zeros((), f.dtype)), -X.rmatvec(w * loss.gradient(y, f))
+    slope = loss.gradient(y, f)
+    push = -X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope)
+    return w @ loss.divergence(y, f, jnp.zeros((), f.dtype)), push
 
 
 def _squares(_: Any, X: Design, w: Array) -> Array:
@@ -56,26 +70,28 @@ def follow_smooth(
         start = lax.stop_gradient(held.joined(*(jnp.asarray(a, alphas.dtype) for a in init)))
     elif init is not None:
         start = start.at[: len(init)].set(lax.stop_gradient(init))
-    n_features = held.design.shape[1] - (held.location is not None)
-    size = min(n_features, SMALL if model.working_set is None else model.working_set)
+    n_free, k = int(held.location is not None), math.prod(held.y.shape[1:])
+    n_features = held.design.shape[1] - n_free
+    size = min(k * n_features, SMALL if model.working_set is None else model.working_set)
     strengths = model.penalty.strengths(jnp.zeros(n_features, alphas.dtype))
-    l1, l2 = lax.stop_gradient(jax.tree.map(held.padded, strengths))
-    solver = ProxNewtonPath(
+    of_each = lambda values: jnp.repeat(values, k)  # noqa: E731
+    l1, l2 = lax.stop_gradient(jax.tree.map(lambda a: of_each(held.padded(a)), strengths))
+    solver = (ProxNewtonPath if held.y.ndim == 1 else MultinomialNewtonPath)(
         lax.stop_gradient(alphas),
         l1,
         l2,
         jnp.asarray(model.tol, alphas.dtype),
         jnp.asarray(model.max_steps, jnp.int32),
         jnp.asarray(first, jnp.int32),
-        size + (held.location is not None),
+        size + k * n_free,
         model.penalty.positive,  # type: ignore[attr-defined]
         unit=unit,
-        squares=held.design.fold(_squares, None, held.sample_weight),
-        intercept=held.location is not None,
+        squares=of_each(held.design.fold(_squares, None, held.sample_weight)),
+        intercept=bool(n_free),
     )
     problem = Problem(Objective(model.loss, model.penalty), held.design, held.y, held.sample_weight)
-    unbounded = jnp.iinfo(jnp.int32).max
-    return solve(problem, solver, start, budget=Budget(0.0, unbounded)).state.path, solver.size
+    found = solve(problem, solver, start.ravel(), budget=Budget(0.0, jnp.iinfo(jnp.int32).max)).state.path
+    return eqx.tree_at(lambda path: path.coef, found, found.coef.reshape(-1, *start.shape)), solver.size
 
 
 def fit_sparse_smooth(model: GLM, rows: Offset, init: Array | None, free: Array | None) -> FittedGLM:
@@ -84,14 +100,33 @@ def fit_sparse_smooth(model: GLM, rows: Offset, init: Array | None, free: Array 
     followed, size = follow_smooth(model, rows, jnp.ones(1, rows.y.dtype), start, 0)
     coef = attach_sparse_smooth(model, rows, jnp.ones((), rows.y.dtype), followed.coef[0], size)
     found = followed.status[0], followed.gap[0], followed.n_steps[0]
-    return FittedGLM(*rows.split(coef), *found, model.loss, ProxNewtonPath.certificate)
+    return FittedGLM(*split(rows, coef), *found, model.loss, ProxNewtonPath.certificate)
 
 
 def attach_sparse_smooth(model: GLM, rows: Offset, alpha: Array, coef: Array, size: int) -> Array:
-    """As `attach_sparse`, intercept last."""
+    """As `attach_sparse`, intercept last.
+
+    Of several classes, those minima are chosen that differ from others by a constant for all classes of a feature, and are as
+    sparse as can be; or, where a feature has no strength, sum to zero.
+    """
     penalty: Any = model.penalty
     n_features = len(coef) - (rows.location is not None)
     spread = jnp.broadcast_to(jnp.asarray(penalty.alpha, coef.dtype) * alpha, (n_features,))
     penalty = eqx.tree_at(lambda p: p.alpha, penalty, rows.padded(spread))
     problem = Problem(Objective(model.loss, penalty), rows.design, rows.y, rows.sample_weight)
-    return attach_derivative(problem, coef, size=size)
+    if coef.ndim == 1:
+        return attach_derivative(problem, coef, size=size)
+    l1, l2 = penalty.strengths(coef)
+    if not penalty.positive:
+        coef = jnp.where((l1 > 0) & (l2 == 0), _less_median(coef), coef)
+    coef = attach_derivative(problem, coef, size=size)
+    return jnp.where((l1 == 0) & (l2 == 0), coef - coef.mean(1, keepdims=True), coef)
+
+
+def _less_median(coef: Array) -> Array:
+    """Rows without a zero, less their median of least magnitude: ``‖·‖₁`` does not grow, and an entry becomes zero."""
+    half = coef.shape[1] / 2
+    less, more = ((coef[:, None] < coef[:, :, None]).sum(2), (coef[:, None] > coef[:, :, None]).sum(2))
+    size = jnp.where((less <= half) & (more <= half), jnp.abs(coef), jnp.inf)
+    median = jnp.take_along_axis(coef, size.argmin(1, keepdims=True), 1)
+    return jnp.where((coef != 0).all(1, keepdims=True), coef - median, coef)

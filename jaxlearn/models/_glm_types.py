@@ -12,6 +12,7 @@ from jaxlearn.objectives import (
     GroupElasticNet,
     Logistic,
     Loss,
+    Multinomial,
     NoPenalty,
     Penalty,
     Poisson,
@@ -61,14 +62,15 @@ class GLM(eqx.Module):
         ``auto`` chooses by loss, penalty and shape. Squared loss: ``spectral`` (one eigendecomposition for all
         strengths), ``cholesky`` (one factor, for one strength that is the same for all targets; a system that is nearly
         singular is reported as stalled), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``,
-        ``coordinate_descent``; of logistic and Poisson regression ``prox_newton``; of groups ``group_newton``; concave
-        ``local_linear``. Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic gradients
-        with reduced variance: ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
+        ``coordinate_descent``; of logistic, multinomial and Poisson regression ``prox_newton``; of groups ``group_newton``;
+        concave ``local_linear``. Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic
+        gradients with reduced variance: ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
     preconditioner : {"newton", "nystrom"}
         Of the stochastic ones: the Hessian of √n rows, or its leading part of rank ten.
     working_set : int, optional
-        With l1: most columns (or groups) that are solved for together, and a bound on those that are not zero; a fit that
-        needs more ends with the status OVERFLOW. By default at most 256, or as many groups as have so many columns.
+        With l1: most columns (or groups, or pairs of a feature and a class) that are solved for together, and a bound on those
+        that are not zero; a fit that needs more ends with the status OVERFLOW. By default at most 256, or as many groups as
+        have so many columns.
     precompute : bool, optional
         With l1: hold the Gram matrix. By default when that saves work.
     random : bool
@@ -97,7 +99,7 @@ class GLM(eqx.Module):
             raise ValueError(f"`preconditioner={self.preconditioner!r}`; expected one of {PRECONDITIONERS}.")
         if kind in ("groups", "concave") and not isinstance(self.loss, Squared):
             raise ValueError(f"{type(self.penalty).__name__} takes the loss Squared; got {type(self.loss).__name__}.")
-        if kind == "sparse_smooth" and not isinstance(self.loss, (Logistic, Poisson)):
+        if kind == "sparse_smooth" and not isinstance(self.loss, (Logistic, Multinomial, Poisson)):
             raise ValueError(f"{type(self.loss).__name__} takes the penalties NoPenalty and L2; got ElasticNet.")
         if kind == "sparse_smooth" and self.penalty.positive and self.fit_intercept:  # type: ignore[attr-defined]
             raise ValueError(f"{type(self.loss).__name__} with `positive=True` takes `fit_intercept=False`.")

@@ -8,6 +8,7 @@ over the coefficients b and an intercept b0 that is never penalised. Everything 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -34,7 +35,7 @@ from ._glm_routes import (
     prepare,
     spectrum_of,
 )
-from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model
+from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model, split
 from ._glm_types import GLM, FittedGLM, FittedPath
 
 __all__ = [
@@ -131,7 +132,7 @@ def path(
         With an ``ElasticNet``, a ``GroupElasticNet``, a concave penalty, or with ``L2`` and a loss that is not squared. The
         penalty's own alpha multiplies the grid: leave it at one, or give it one weight for each feature, or group.
     X, y, sample_weight, axis_name
-        As in `fit`; with an ``ElasticNet`` or a concave penalty, y (n_samples,).
+        As in `fit`; with an ``ElasticNet``, unless the loss is ``Multinomial``, or a concave penalty, y (n_samples,).
     alphas : (n_alphas,)
         Decreasing.
     init : (n_features,) or (n_features, k), optional
@@ -170,7 +171,7 @@ def path(
         rows = offset(design, y, weight, model.fit_intercept)
         found, size = follow_smooth(model, rows, alphas, init, first)
         coef = jax.vmap(lambda alpha, b: attach_sparse_smooth(model, rows, alpha, b, size))(alphas, found.coef)
-        return FittedPath(*jax.vmap(rows.split)(coef), found.status, found.gap, found.n_steps)
+        return FittedPath(*jax.vmap(partial(split, rows))(coef), found.status, found.gap, found.n_steps)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "groups":
         found, coef, size = follow_groups(model, centred, alphas, init, first)
@@ -193,8 +194,8 @@ def alpha_max(
     """Smallest alpha of a penalty that selects (its own alpha taken as a weight) for which every coefficient is zero."""
     design, y, weight = prepare(X, y, sample_weight, axis_name)
     if model.kind == "sparse_smooth":
-        correlation = null_model(model, offset(design, y, weight, model.fit_intercept))[2][: design.shape[1]]
-        return _least_alpha(model, correlation)
+        push = null_model(model, offset(design, y, weight, model.fit_intercept))[2][: design.shape[1]]
+        return _least_alpha(model, push)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "groups":
         return least_alpha_of_groups(model, centred)

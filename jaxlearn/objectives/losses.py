@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["Logistic", "Loss", "Multinomial", "Poisson", "Squared"]
+__all__ = ["Logistic", "Loss", "Multinomial", "Poisson", "Squared", "relative_entropy"]
 
 
 # Beyond it an exponential would overflow in single precision; a gap is not missed there.
@@ -154,8 +154,29 @@ class Multinomial(Loss):
         safe = jnp.clip(v, 0, 1)
         return jnp.where(inside, jax.scipy.special.xlogy(safe, safe).sum(-1), jnp.inf)
 
+    def divergence(self, y, f, s):
+        # s is a scalar here: v + y stays among probabilities
+        p = self.probabilities(f)
+        return relative_entropy(p, (1 - s) * (y - p))
+
+    def probabilities(self, f: Array) -> Array:
+        """``inverse_link(f)``, none of them zero."""
+        return jnp.exp(jnp.maximum(jax.nn.log_softmax(f, axis=-1), -LARGEST_MARGIN))
+
+    def link(self, mean):
+        # a class without rows is not expected, but for a rounding
+        return jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).eps))
+
     def inverse_link(self, f):
         return jax.nn.softmax(f, axis=-1)
+
+
+def relative_entropy(p: Array, d: Array) -> Array:
+    """``Σ_c (p + d) log((p + d) / p)`` of probabilities p + d from p > 0, (n, k), without cancellation.
+
+    Their sums being equal, each class may give back its d: ``(p + d) log(1 + d / p) − d`` is ≥ 0, and of second order.
+    """
+    return jnp.maximum(jax.scipy.special.xlog1py(jnp.maximum(p + d, 0), d / p) - d, 0).sum(-1)
 
 
 class Poisson(Loss):

@@ -25,6 +25,7 @@ from .interior_point import InteriorPoint
 from .lbfgs import LBFGS
 from .lbfgsb import LBFGSB
 from .local_linear import LocalLinear
+from .multinomial_newton import MultinomialNewton, MultinomialNewtonPath
 from .newton import NewtonCholesky
 from .newton_cg import NewtonCG
 from .protocols import Objective, Problem, Solver
@@ -57,6 +58,8 @@ __all__ = [
     "GroupPath",
     "InteriorPoint",
     "LocalLinear",
+    "MultinomialNewton",
+    "MultinomialNewtonPath",
     "NewtonCG",
     "NewtonCholesky",
     "Objective",

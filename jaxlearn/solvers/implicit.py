@@ -24,6 +24,7 @@ from jaxlearn.objectives import GroupElasticNet, NoPenalty, Squared
 
 from .gap import magnitude
 from .group_newton import bend_of, bent_solve
+from .multinomial_newton import anchored, pair_hessian
 from .newton import hessian
 from .protocols import Problem
 
@@ -43,7 +44,7 @@ def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None,
     coef : (p,) or (p, k)
         A solution; its own derivative is ignored.
     size : int, optional
-        For (p,) with an l1 penalty: at most this many coefficients are non-zero; of (p, k) in groups, so many rows.
+        With an l1 penalty: at most this many coefficients are non-zero; of (p, k) in groups, so many rows.
     held : mask, like `coef`, optional
         Coefficients that a constraint holds where they are, such as those on a bound of `LBFGSB`: their derivative is zero.
         Not with `size`.
@@ -80,13 +81,13 @@ def _attach_jvp(size: int | None, primals: tuple, tangents: tuple) -> tuple[Arra
     _, change = jax.jvp(lambda problem: _optimality(problem, coef), (problem,), (tangents[0],))
     if isinstance(problem.objective.penalty, GroupElasticNet):
         return coef, -_solve_groups(problem, coef, change, coef.shape[0] if size is None else size)
-    if size is None or size >= coef.shape[0]:
+    if size is None or size >= coef.size:
         return coef, -_solve_all(problem, coef, change, held)
-    l1 = problem.objective.penalty.strengths(coef)[0]
-    columns = lax.top_k(jnp.where(l1 == 0, jnp.inf, jnp.abs(coef)), size)[1]
-    active = (coef != 0)[columns] | (l1 == 0)[columns]
-    step = cholesky.masked_solve(_curvature(problem, coef, columns), active, change[columns], refine=True)
-    return coef, jnp.zeros_like(coef).at[columns].set(-step, unique_indices=True)
+    flat, l1 = coef.ravel(), problem.objective.penalty.strengths(coef)[0].ravel()
+    columns = lax.top_k(jnp.where(l1 == 0, jnp.inf, jnp.abs(flat)), size)[1]
+    active = (flat != 0)[columns] | (l1 == 0)[columns]
+    step = cholesky.masked_solve(_curvature(problem, coef, columns), active, change.ravel()[columns], refine=True)
+    return coef, jnp.zeros_like(flat).at[columns].set(-step, unique_indices=True).reshape(coef.shape)
 
 
 def refuse_axis(design: Any) -> None:
@@ -188,9 +189,10 @@ def _gram(_: None, X: Any, w: Array) -> Array:
 
 
 def _curvature(problem: Problem, coef: Array, columns: Array) -> Array:
-    l2 = problem.objective.penalty.strengths(coef)[1]
+    l1, l2 = (strengths.ravel()[columns] for strengths in problem.objective.penalty.strengths(coef))
     query = (problem.objective.loss, coef, columns)
-    return problem.design.fold(_column_hessian, query, problem.y, problem.sample_weight) + jnp.diag(l2[columns])
+    curvature = problem.design.fold(_column_hessian, query, problem.y, problem.sample_weight) + jnp.diag(l2)
+    return curvature if coef.ndim == 1 else anchored(curvature, (l1 == 0) & (l2 == 0), columns // coef.shape[1])
 
 
 def _gradient(query: Any, X: Any, y: Array, w: Array) -> Array:
@@ -211,4 +213,8 @@ def _column_gram(columns: Array, X: Any, w: Array) -> Array:
 
 def _column_hessian(query: Any, X: Any, y: Array, w: Array) -> Array:
     loss, coef, columns = query
-    return _column_gram(columns, X, w * loss.hessian(y, X.matvec(coef)))
+    f = X.matvec(coef)
+    if coef.ndim == 1:
+        return _column_gram(columns, X, w * loss.hessian(y, f))
+    features, classes = jnp.divmod(columns, coef.shape[1])  # as in the rows of coef, one after the other
+    return pair_hessian(X.take(features), classes, loss.inverse_link(f), w)

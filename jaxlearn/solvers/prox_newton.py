@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -79,8 +80,13 @@ class ProxNewton(Solver):
         return state.coef
 
     def read(self, problem, query):
-        model = problem.design.fold(_model, (self._at(problem), query), problem.y, problem.sample_weight)
+        lift, _ = self._lifts()
+        model = problem.design.fold(lift, (self._at(problem), query), problem.y, problem.sample_weight)
         return problem, model
+
+    def _lifts(self) -> tuple[Any, Any]:
+        """What rows tell at a point, and at several of a line."""
+        return _model, _values
 
     def _at(self, problem: Problem) -> tuple[Any, Array]:
         return problem.objective.loss, self.columns
@@ -108,8 +114,8 @@ class ProxNewton(Solver):
 
     def _searched(self, problem: Problem, value: Array, push: Array, d: Array, b: Array) -> Array:
         """b, moved by the first step along d that gains enough."""
-        sizes = jnp.asarray(STEP_SIZES, b.dtype)
-        values = problem.design.fold(_values, (self._at(problem), b, d, sizes), problem.y, problem.sample_weight)
+        sizes, (_, lift) = jnp.asarray(STEP_SIZES, b.dtype), self._lifts()
+        values = problem.design.fold(lift, (self._at(problem), b, d, sizes), problem.y, problem.sample_weight)
         trials = b[None] + sizes[:, None] * d[None]
         before, after = value + self._penalty(b[None])[0], values + self._penalty(trials)
         promised = self._penalty(b[None] + d[None])[0] - self._penalty(b[None])[0] - push @ d
@@ -160,24 +166,36 @@ class ProxNewtonPath(WorkingSetPath):
     intercept: bool = eqx.field(static=True, kw_only=True)
 
     needs: ClassVar = frozenset({"columns", "fold"})
+    newton: ClassVar[type[ProxNewton]] = ProxNewton
+    """What solves the problem on the working set."""
 
     def read(self, problem, query):
         return problem
 
+    def _lifts(self) -> tuple[Any, Any]:
+        """The negative gradient at a dual point, and what rows add to the gap there."""
+        return _pushes, _divergences
+
+    def _balance(self, problem: Problem, at: tuple) -> Any:
+        """What makes the gradient of the loss a dual point for which an intercept is at its best."""
+        balance = jnp.ones(2, at[1].dtype)
+        if self.intercept:
+            up, down = problem.design.fold(_sides, at, problem.y, problem.sample_weight)
+            least = jnp.minimum(up, down)
+            balance = jnp.stack([_share(least, up), _share(least, down)])
+        return balance
+
     def _look(self, problem, state, strengths):
         coef, (l1, l2) = state.coef, strengths
         at = (problem.objective.loss, state.columns), coef[state.columns]
-        rows = problem.y, problem.sample_weight
-        balance = jnp.ones(2, coef.dtype)
-        if self.intercept:
-            up, down = problem.design.fold(_sides, at, *rows)
-            least = jnp.minimum(up, down)
-            balance = jnp.stack([_share(least, up), _share(least, down)])
-        push = problem.design.fold(_pushes, (at, balance), *rows)
-        push = push.at[-1].set(0) if self.intercept else push
+        rows, (pushes, divergences) = (problem.y, problem.sample_weight), self._lifts()
+        balance = self._balance(problem, at)
+        push = problem.design.fold(pushes, (at, balance), *rows)
+        # one intercept, or one for each class
+        push = push.at[-math.prod(problem.y.shape[1:]) :].set(0) if self.intercept else push
         g = push - l2 * coef
         s = dual_scale(g, l1, self.positive)
-        loss = problem.design.fold(_divergences, (at, s * balance), *rows)
+        loss = problem.design.fold(divergences, (at, balance, s), *rows)
         return Look(g, loss + duality_gap(coef, g, jnp.zeros_like(loss), strengths, self.positive), self.unit, push)
 
     def _improve(self, problem, state, look):
@@ -186,7 +204,7 @@ class ProxNewtonPath(WorkingSetPath):
         g, unknown = look.rest - l2 * state.coef, jnp.asarray(jnp.inf, look.gap.dtype)
         columns = self._select(state.coef, (g, unknown), (l1, l2), self.squares)
         tol = INNER_SHARE * self.tol * self.unit
-        solver = ProxNewton(columns, l1[columns], l2[columns], tol, self.positive)
+        solver = self.newton(columns, l1[columns], l2[columns], tol, self.positive)
         found = solve(problem, solver, state.coef[columns], budget=Budget(tol, MAX_NEWTON_STEPS))
         return self._moved(state, columns, found)
 
@@ -237,6 +255,6 @@ def _pushes(query: tuple, X: Any, y: Array, w: Array) -> Array:
 
 def _divergences(query: tuple, X: Any, y: Array, w: Array) -> Array:
     """A lift: what rows add to the duality gap."""
-    at, shares = query
+    at, balance, s = query
     loss, f = at[0][0], _predictor(at, X)
-    return w @ loss.divergence(y, f, _shares(loss.gradient(y, f), shares))
+    return w @ loss.divergence(y, f, s * _shares(loss.gradient(y, f), balance))

@@ -145,12 +145,6 @@ def test_unsupported_parameters(model, message):
         model.fit(X, y)
 
 
-def test_an_l1_part_takes_two_classes():
-    assert LogisticRegression(solver="saga", l1_ratio=0.5).fit(X, y > 0).converged_
-    with pytest.raises(ValueError, match="l1 part"):
-        LogisticRegression(solver="saga", l1_ratio=0.5).fit(X, np.arange(40) % 3)
-
-
 def test_older_spellings_warn():
     with pytest.warns(FutureWarning, match="'penalty' was deprecated"):
         older = LogisticRegression(penalty="l1", solver="saga").fit(X, y > 0)
@@ -162,6 +156,14 @@ def test_older_spellings_warn():
     np.testing.assert_array_equal(alphas, lasso_path(X, y, alphas=3)[0])
     with pytest.warns(FutureWarning, match="'alphas=None' is deprecated"):
         assert len(lasso_path(X, y, alphas=None)[0]) == 100
+
+
+@pytest.mark.parametrize("part", [{"l1_ratio": 1.0}, {"l1_ratio": 0.5}])
+def test_an_l1_part_takes_any_number_of_classes(part):
+    for classes in (y > 0, np.arange(40) % 3):
+        model = LogisticRegression(solver="saga", **part).fit(X, classes)
+        assert model.converged_
+        assert model.solver_ == "prox-newton"
 
 
 def test_liblinear_takes_two_classes():

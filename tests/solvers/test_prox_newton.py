@@ -10,7 +10,7 @@ import sklearn.linear_model as peer
 from jaxlearn.access.host import from_scipy
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
-from jaxlearn.objectives import L1, ElasticNet, Logistic, Multinomial, Poisson, Squared
+from jaxlearn.objectives import L1, ElasticNet, Gamma, Logistic, Poisson, Squared
 from jaxlearn.solvers.solution import CONVERGED, OVERFLOW
 
 RNG = np.random.default_rng(0)
@@ -169,5 +169,7 @@ def test_sparse_rows_and_shards(x64):
 
 
 def test_other_losses_are_refused():
-    with pytest.raises(ValueError, match="Multinomial takes the penalties NoPenalty and L2"):
-        GLM(loss=Multinomial(), penalty=L1(1.0))
+    with pytest.raises(ValueError, match="Tweedie takes the penalties NoPenalty and L2"):
+        GLM(loss=Gamma(), penalty=L1(1.0))
+    with pytest.raises(ValueError, match=r"Logistic with an l1 part takes \(n_samples,\)"):
+        glm.fit(model("logistic", 1.0), X, np.eye(2)[Y["logistic"].astype(int)])
