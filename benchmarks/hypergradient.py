@@ -17,7 +17,7 @@ from . import data, tables
 
 __all__ = ["Validation", "one_for_each", "secant", "toeplitz"]
 
-TOL, WORKING_SET = 1e-8, 512
+TOL = 1e-8
 
 
 def toeplitz(n, p, *, rho=0.6, snr=3.0, n_informative=None, seed=0):
@@ -42,43 +42,46 @@ class Validation:
 
         from jaxlearn.models import glm
         from jaxlearn.objectives import L1
+        from jaxlearn.solvers import SENTENCES
 
+        self.sentences = SENTENCES
         X, y = train
         self.alpha_max = np.abs(X.T @ (y - y.mean())).max() / len(y)
-        size = min(WORKING_SET, X.shape[1])
+        size = min(2 * len(y), X.shape[1])  # no more than n are not zero, and as many find room beside them
 
-        def fit(log_alpha, coef):
+        def loss(log_alpha, coef, train, rows):
             model = glm.GLM(penalty=L1(jnp.exp(log_alpha)), tol=jnp.asarray(TOL), working_set=size)
-            return glm.fit(model, X, y, init=coef)
-
-        def loss(log_alpha, coef, rows):
-            fitted = fit(log_alpha, coef)
+            fitted = glm.fit(model, *train, init=coef)
             X, y = rows
             return jnp.mean(jnp.square(y - glm.linear_predictor(fitted, X))), fitted
 
         self._value = jax.jit(loss)
         self._both = jax.jit(jax.value_and_grad(loss, has_aux=True))
-        self.heldout, self.coef, self.n_solves, self.failed = heldout, np.zeros(X.shape[1]), 0, 0
+        self.train, self.heldout = jax.device_put((train, heldout))
+        self.coef, self.n_solves = np.zeros(X.shape[1]), 0
 
     def _count(self, fitted):
+        if fitted.status != 0:  # it would be judged, and differentiated, where it stopped
+            raise RuntimeError(f"A fit ended with status {self.sentences[int(fitted.status)]!r}.")
         self.coef, self.n_solves = fitted.coef, self.n_solves + 1
-        self.failed += int(fitted.status != 0)
 
     def value(self, log_alpha, rows=None):
         """On the held-out rows, or on others."""
-        value, fitted = self._value(log_alpha, self.coef, self.heldout if rows is None else rows)
+        value, fitted = self._value(log_alpha, self.coef, self.train, self.heldout if rows is None else rows)
         self._count(fitted)
         return float(value)
 
     def both(self, log_alpha):
         """Value and derivative, from one solve."""
-        (value, fitted), slope = self._both(log_alpha, self.coef, self.heldout)
+        (value, fitted), slope = self._both(log_alpha, self.coef, self.train, self.heldout)
         self._count(fitted)
         return float(value), np.asarray(slope)
 
 
-def secant(both, start, most=12, first=1.0, tol=1e-3):
+def secant(both, start, most=12, first=1.0, tol=1e-4):
     """A minimum of a function of one variable by its derivative: steps until its sign changes, then false position.
+
+    It ends when the value changes by no more than a share `tol`.
 
     Returns
     -------
@@ -92,11 +95,11 @@ def secant(both, start, most=12, first=1.0, tol=1e-3):
         move *= 1.5
         seen.append((x, *both(x)))
     (a, _, da), (b, _, db) = (seen + seen)[len(seen) - 2 : len(seen)] if len(seen) > 1 else (seen[0], seen[0])
-    while len(seen) < most and abs(b - a) > tol and np.sign(da) != np.sign(db):
+    while len(seen) < most and np.sign(da) != np.sign(db):
         x = np.clip(b - db * (b - a) / (db - da), *sorted((a + 0.1 * (b - a), b - 0.1 * (b - a))))
         value, slope = both(x)
         seen.append((float(x), value, slope))
-        if abs(slope) <= tol * abs(value):
+        if abs(value - seen[-2][1]) <= tol * abs(value):
             break
         if np.sign(slope) == np.sign(db):
             b, db, da = x, slope, da / 2  # an end that stays counts half
@@ -127,7 +130,6 @@ def one_for_all(n, p, n_grid=100):
         "solves": solves,
         "seconds": took,
         "grid seconds": grid_took,
-        "failed": judge.failed,
         "steps": [(float(x) - float(top), v, float(s)) for x, v, s in seen],
     }
 
@@ -150,7 +152,7 @@ def one_for_each(n, p, n_steps=30):
     start = np.full(p, best[0])
     before, on_others, coef = judge.value(start), judge.value(start, others), np.asarray(judge.coef)
     judge.both(start)  # compile
-    judge.n_solves = judge.failed = 0
+    judge.n_solves = 0
     begin = perf_counter()
     found = minimize(
         judge.both, start, jac=True, method="L-BFGS-B", options={"maxiter": n_steps, "maxfun": 2 * n_steps}
@@ -166,7 +168,6 @@ def one_for_each(n, p, n_steps=30):
         "features after": int(np.count_nonzero(judge.coef)),
         "solves": solves,
         "seconds": took,
-        "failed": judge.failed,
     }
 
 
