@@ -240,7 +240,8 @@ def peak_of_path(problem, tol=1e-6, dtype="float64") -> dict:
     ------
     AssertionError
         If X and all else exceed one and a half of the sparse X, three dense copies of the columns of the working set (as they
-        are scattered, in order, and weighted), two of the path (what is carried, what comes out), and a dozen vectors.
+        are scattered, in order, and weighted), eight of its Hessian, two of the path (what is carried, what comes out), and a
+        dozen vectors.
     """
     import jax
 
@@ -265,7 +266,7 @@ def peak_of_path(problem, tol=1e-6, dtype="float64") -> dict:
     found |= {"columns of it": columns, "path": memory.output_size_in_bytes}
     found["peak"] = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     vectors = 12 * sum(X.shape) * X.dtype.itemsize
-    limit = 1.5 * sparse + 3 * columns + 2 * memory.output_size_in_bytes + vectors
+    limit = 1.5 * sparse + 3 * columns + 8 * size**2 * X.dtype.itemsize + 2 * memory.output_size_in_bytes + vectors
     assert found["peak"] <= limit, f"a path takes more memory than {limit:.0f} bytes: {found}"
     return found
 
