@@ -95,7 +95,7 @@ def _weight_misclassified(fitted: FittedGLM, X: Any, y: Array, w: Array) -> Arra
 
 
 def _one_by_one(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
-    """An elastic net for each target, one after the other: their working sets share nothing. One for all tasks, or all classes."""
+    """An elastic net for each target, one after the other: their working sets share nothing. One for tasks or classes."""
     (X, y, weight), (model, init, seed) = rows, rest
     key = jax.random.key(seed) if model.random else None
     design = as_design(X, axis_name)
