@@ -137,7 +137,7 @@ class Runner:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def race(workload: Workload, tell: Callable[[str], None] = lambda line: None) -> list[dict]:
+def race(workload: Workload, tell: Callable[[str], None] = lambda line: None, repetitions: int = REPETITIONS) -> list[dict]:
     """One record for each target and row; `tell` hears of each as it is found and as it is timed."""
     problem = workload.load()
     runners = [Runner(workload, row, problem) for row in workload.rows]
@@ -153,7 +153,7 @@ def race(workload: Workload, tell: Callable[[str], None] = lambda line: None) ->
             runner.bounded.close()
         timed = {runner.row: [] for runner, trial in found if trial.gap <= target}
         compiles = dict.fromkeys(timed, 0)
-        for repetition in range(REPETITIONS):
+        for repetition in range(repetitions):
             shift = repetition % len(found)  # each row starts a round once
             for runner, trial in found[shift:] + found[:shift]:
                 if runner.row not in timed:

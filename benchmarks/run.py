@@ -14,6 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--threads", type=int, choices=(1, 2), default=2)
+    parser.add_argument("--repetitions", type=int, default=5, help="of each row")
     given = parser.parse_args()
     # before anything is imported: XLA, BLAS and OpenMP ask how many cores the process may use, once
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.threads])
@@ -26,7 +27,7 @@ def main() -> None:
     if unknown or not given.names:
         parser.error(f"unknown races {unknown}; there are:\n" + "\n".join(RACES))
     for name in given.names:
-        report.save(race(RACES[name], lambda line: print(line, flush=True)), "_1thread" if given.threads == 1 else "")
+        report.save(race(RACES[name], lambda line: print(line, flush=True), given.repetitions), "_1thread" if given.threads == 1 else "")
     print(f"results: {report.folder()}")
 
 
