@@ -137,7 +137,9 @@ class Runner:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def race(workload: Workload, tell: Callable[[str], None] = lambda line: None, repetitions: int = REPETITIONS) -> list[dict]:
+def race(
+    workload: Workload, tell: Callable[[str], None] = lambda line: None, repetitions: int = REPETITIONS
+) -> list[dict]:
     """One record for each target and row; `tell` hears of each as it is found and as it is timed."""
     problem = workload.load()
     runners = [Runner(workload, row, problem) for row in workload.rows]

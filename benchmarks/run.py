@@ -27,7 +27,10 @@ def main() -> None:
     if unknown or not given.names:
         parser.error(f"unknown races {unknown}; there are:\n" + "\n".join(RACES))
     for name in given.names:
-        report.save(race(RACES[name], lambda line: print(line, flush=True), given.repetitions), "_1thread" if given.threads == 1 else "")
+        report.save(
+            race(RACES[name], lambda line: print(line, flush=True), given.repetitions),
+            "_1thread" if given.threads == 1 else "",
+        )
     print(f"results: {report.folder()}")
 
 

@@ -33,7 +33,7 @@ class ColumnQuadratic(Quadratic):
     def start(self, columns, coef):
         if columns.shape[0] == self.design.shape[1]:  # all of them, in order
             return self.y - self.design.matvec(coef)
-        return self.y - _combined(coef, self.design.take(columns))
+        return self.y - self.design.matvec_at(columns, coef)
 
     def correlations(self, point):
         return self.design.fold(_correlations, None, point, self.sample_weight)
@@ -42,7 +42,7 @@ class ColumnQuadratic(Quadratic):
         return self.design.fold(_correlations_at, columns, point, self.sample_weight)
 
     def move(self, point, columns, step):
-        return point - _combined(step, self.design.take(columns))
+        return point - self.design.matvec_at(columns, step)
 
     def gram(self, columns):
         if self.gram_matrix is not None:
@@ -102,13 +102,6 @@ def _correlations_at(columns: Array, X: Design, r: Array, w: Array) -> Array:
 def _column_gram(columns: Array, X: Design, w: Array) -> Array:
     rows = X.take(columns)
     return _times(rows * w[None], rows.T)
-
-
-def _combined(coef: Array, rows: Array) -> Array:
-    """``rowsᵀ b``."""
-    if coef.ndim == 1:
-        return _times(coef, rows)
-    return jnp.einsum("jt,jn->nt", coef, rows, precision=lax.Precision.HIGHEST)
 
 
 def _times(a: Array, b: Array) -> Array:

@@ -16,6 +16,8 @@ __all__ = ["Dense", "as_design"]
 HIGHEST = lax.Precision.HIGHEST
 # Rows made double at once: larger than the caches they are slower, smaller ones keep the product from its speed.
 MOMENT_BYTES = 1 << 24
+# Columns that are squared at once, where there are more.
+SQUARED_COLUMNS = 1024
 
 
 class Dense(Design):
@@ -60,7 +62,18 @@ class Dense(Design):
         return jnp.einsum("np,nq->pq", self.X * d[:, None], self.X, precision=HIGHEST)
 
     def squares(self, d):
-        return (d[:, None] * jnp.square(self.X)).sum(0)
+        n_features = self.shape[1]
+        if n_features <= SQUARED_COLUMNS:
+            return (d[:, None] * jnp.square(self.X)).sum(0)
+
+        # On a CPU a sum down long rows can take a thousand times as long as a product with them (400 × 40000: 4 s)
+        def add(i: Array, total: Array) -> Array:
+            first = jnp.minimum(i * SQUARED_COLUMNS, n_features - SQUARED_COLUMNS)
+            some = lax.dynamic_slice_in_dim(self.X, first, SQUARED_COLUMNS, 1)
+            return lax.dynamic_update_slice_in_dim(total, jnp.matmul(d, jnp.square(some), precision=HIGHEST), first, 0)
+
+        empty = jnp.zeros(n_features, jnp.result_type(d, self.X))
+        return lax.fori_loop(0, -(-n_features // SQUARED_COLUMNS), add, empty)
 
     def energy(self, d):
         return d @ jnp.square(self.X).sum(1)  # by rows: twelve times faster than by columns on a CPU

@@ -110,6 +110,15 @@ class Design(eqx.Module):
         """``X[:, columns]ᵀ`` as dense rows, (len(columns), n)."""
         raise NotImplementedError
 
+    def matvec_at(self, columns: Array, b: Array) -> Array:
+        """``X[:, columns] b`` for b (m,) or (m, k)."""
+        if self.is_sparse:  # reading all entries takes less than columns made dense
+            return self.matvec(jnp.zeros((self.shape[1], *b.shape[1:]), b.dtype).at[columns].add(b))
+        rows = self.take(columns)
+        if b.ndim == 1:
+            return jnp.matmul(b, rows, precision=lax.Precision.HIGHEST)
+        return jnp.einsum("jk,jn->nk", b, rows, precision=lax.Precision.HIGHEST)
+
     def some(self, index: Array) -> Design:
         """The design of the local rows `index`, which knows the axis of the others. Served with ``rows``."""
         raise NotImplementedError

@@ -139,8 +139,9 @@ def elastic_net(data: Data, model: GLM, init: Any = None, seed: np.ndarray = NO_
 
 
 def larger(model: GLM) -> GLM:
-    """The same model with four times the working set: one compiled program for each power of four."""
-    return dataclasses.replace(model, working_set=4 * (model.working_set or ALL_FEATURES))
+    """The same model with four times the working set, or twice where factors of its size begin to cost more than passes."""
+    size = model.working_set or ALL_FEATURES
+    return dataclasses.replace(model, working_set=(4 if size < ALL_FEATURES else 2) * size)
 
 
 def _smallest(model: GLM, data: Data) -> GLM:

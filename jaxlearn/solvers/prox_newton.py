@@ -12,7 +12,7 @@ from jax import Array, lax
 from .feature_sign import FeatureSign
 from .gap import dual_scale, duality_gap
 from .protocols import Problem, Solver
-from .quadratic import GramQuadratic
+from .quadratic import LocalQuadratic
 from .solution import STALLED, Budget
 from .solve import solve
 from .working_set import INNER_SHARE, Look, WorkingSetPath
@@ -95,14 +95,11 @@ class ProxNewton(Solver):
         problem, (value, push, hessian, energy) = answer
         b = state.coef
         gap = duality_gap(b, push - self.l2 * b, energy, (self.l1, self.l2), self.positive)
-
-        # the quadratic ½ Σ ω loss″ (z − X b')² with the working response z
-        along = jnp.matmul(hessian, b, precision=HIGHEST)
-        total = jnp.maximum(energy + b @ (along + 2 * push), 0)
-        floor = ROUNDINGS * jnp.finfo(b.dtype).eps * total
+        floor = ROUNDINGS * jnp.finfo(b.dtype).eps * energy
 
         def step() -> Array:
-            quadratic = GramQuadratic(push + along, total, jnp.diagonal(hessian), hessian)
+            # ½ Σ ω loss″ (z − X b')² with the working response z, around b
+            quadratic = LocalQuadratic(push, energy, jnp.diagonal(hessian), hessian, b)
             # as exact as the model is to be trusted
             tol = jnp.maximum(jnp.square(INNER_SHARE) * gap, jnp.maximum(INNER_SHARE * self.tol, floor))
             solver = FeatureSign(self.l1, self.l2, self.positive)
@@ -215,7 +212,7 @@ def _share(least: Array, of: Array) -> Array:
 
 def _predictor(at: tuple, X: Any) -> Array:
     (_, columns), coef = at
-    return jnp.matmul(coef, X.take(columns), precision=HIGHEST)
+    return X.matvec_at(columns, coef)
 
 
 def _model(query: tuple, X: Any, y: Array, w: Array) -> tuple[Array, Array, Array, Array]:
@@ -232,7 +229,7 @@ def _model(query: tuple, X: Any, y: Array, w: Array) -> tuple[Array, Array, Arra
 def _values(query: tuple, X: Any, y: Array, w: Array) -> Array:
     """A lift: values of the loss at several points of a line."""
     (loss, columns), coef, d, sizes = query
-    f, along = jnp.matmul(jnp.stack([coef, d]), X.take(columns), precision=HIGHEST)
+    f, along = X.matvec_at(columns, jnp.stack([coef, d], 1)).T
     return loss.value(y[None], f[None] + sizes[:, None] * along[None]) @ w
 
 

@@ -187,6 +187,10 @@ def test_take(kind, names, dtype):
         rows = take(design, columns)
         assert rows.dtype == dtype
         reference.agrees(rows, lambda X: X[:, columns].T, 1)
+    for b in (np.arange(1.0, 6.0, dtype=dtype), np.arange(10.0, dtype=dtype).reshape(5, 2)):
+        product = jax.jit(type(design).matvec_at)(design, columns, b)
+        assert product.dtype == dtype
+        reference.agrees(product, lambda X, b: X[:, columns] @ b, 16, b)
 
 
 def sharded(kind, X, names):
@@ -300,3 +304,14 @@ def test_shifted_rows_are_near_zero_or_untouched(kind, dtype):
         assert not location.any()
     else:
         assert np.abs(design.shifted(location).matvec(b)).max() < 60  # of 700 before
+
+
+def test_squares_of_more_columns_than_are_squared_at_once(monkeypatch, dtype):
+    monkeypatch.setattr("jaxlearn.access.dense.SQUARED_COLUMNS", 4)
+    rng = np.random.default_rng(0)
+    X, d = rng.normal(size=(7, 10)).astype(dtype), rng.random(7).astype(dtype)
+    found = jax.jit(lambda X, d: Dense(X).squares(d))(X, d)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, d @ np.square(X), rtol=10 * np.finfo(dtype).eps)
+    slope = jax.grad(lambda X: Dense(X).squares(d).sum())(X)
+    np.testing.assert_allclose(slope, 2 * d[:, None] * X, rtol=10 * np.finfo(dtype).eps)
