@@ -92,8 +92,8 @@ class MCPRegression(_Concave):
     (2 gamma)`` up to ``t = gamma a``, constant beyond, and ``a = alpha v_j``: as far as a stationary point, which is found from
     the Lasso. Small coefficients are zero, as of the Lasso; large ones are not shrunk.
 
-    By Lassos whose strengths are the slopes of the penalty, each followed by a Newton step. The certificate is how far the
-    gradient is from these slopes.
+    By coordinate descent and Newton steps from the Lasso. The certificate is how far the gradient is from the slopes of the
+    penalty.
 
     Features are taken to have variances of about one. Of one whose variance is less than ``1 / gamma`` the objective is not
     convex, even if it is alone.
@@ -109,7 +109,7 @@ class MCPRegression(_Concave):
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
     max_iter : int, default=1000
-        Largest number of steps, of a Lasso each, and of passes over the data in each.
+        Largest number of passes over the data, of the Lasso and of what follows it each.
     tol : float, default=1e-4
         Stop when no entry of the gradient is further from the slopes of the penalty than `tol` times the largest of
         ``|Xᵀ (y − ȳ)| / n``.
@@ -191,7 +191,7 @@ class SCADRegression(_Concave):
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
     max_iter : int, default=1000
-        Largest number of steps, of a Lasso each, and of passes over the data in each.
+        Largest number of passes over the data, of the Lasso and of what follows it each.
     tol : float, default=1e-4
         Stop when no entry of the gradient is further from the slopes of the penalty than `tol` times the largest of
         ``|Xᵀ (y − ȳ)| / n``.

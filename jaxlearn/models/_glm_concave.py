@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from jaxlearn.solvers.local_linear import LocalLinear
-from jaxlearn.solvers.protocols import Objective, Problem
-from jaxlearn.solvers.solution import OVERFLOW, Budget
-from jaxlearn.solvers.solve import solve
-from jaxlearn.solvers.working_set import INNER_SHARE, Path, WorkingSetPath
+from jaxlearn.solvers.concave_newton import LASSO_GAP, ConcavePath
+from jaxlearn.solvers.working_set import Path, WorkingSetPath
 
-from ._glm_routes import Centred, attach_sparse, by_columns, constant, limits, scaled
+from ._glm_routes import Centred, along, attach_sparse, by_columns, constant, limits, scaled
 from ._glm_types import GLM, SMALL, FittedGLM
 
 __all__ = ["fit_concave", "follow_concave"]
@@ -23,35 +23,27 @@ def follow_concave(
 ) -> tuple[Path, int]:
     """Stationary points along a grid, with distances in place of gaps, and the size of their working set.
 
-    After an overflow nothing more is solved for.
+    They begin at the Lasso whose strengths are the slopes of the penalty at `init`: what touches it there, and lies above it.
     """
     if centred.y.ndim > 1:
         raise ValueError("a concave penalty takes one target, `y` of shape (n_samples,): use `vmap` over targets.")
-    held, dtype = constant(model), alphas.dtype
-    quadratic = by_columns(model, constant(centred), alphas.shape[0])
-    n_features = len(quadratic.correlation)
-    size = min(n_features, SMALL if model.working_set is None else model.working_set)
-    none = jnp.zeros(n_features, dtype)
-    # a Lasso whose gap is the square of a distance
-    tol, max_steps, _ = limits(held, dtype, 0)
-    gap = INNER_SHARE * jnp.square(tol)
-    lasso = WorkingSetPath(jnp.ones(1, dtype), none, none, gap, max_steps, jnp.int32(0), size)
+    held: Any = constant(model)
+    quadratic, alphas = by_columns(held, constant(centred), alphas.shape[0]), lax.stop_gradient(alphas)
+    none = jnp.zeros_like(quadratic.correlation)
+    tol, max_passes, first = limits(held, alphas.dtype, first)
+    size = min(len(none), SMALL if held.working_set is None else held.working_set)
+    start, n_passes = none if init is None else lax.stop_gradient(jnp.asarray(init, none.dtype)), jnp.int32(0)
+    if size < len(none):  # else the path itself begins with a Lasso of all columns
+        slopes = scaled(held.penalty, alphas[first]).slope(start)
+        one, gap = jnp.ones(1, none.dtype), jnp.asarray(LASSO_GAP, none.dtype)
+        lasso = along(held, quadratic, WorkingSetPath(one, slopes, none, gap, max_passes, jnp.int32(0), size), start)
+        start, n_passes = lasso.coef[0], lasso.n_steps[0]
+    l1, _ = held.penalty.strengths(none)
     largest = jnp.max(jnp.abs(quadratic.correlation))
-    solver = LocalLinear(lasso, jnp.where(largest > 0, largest, 1))
-    start = none if init is None else lax.stop_gradient(jnp.asarray(init, dtype))
-
-    def step(carry: tuple[Array, Array], at: tuple[Array, Array]) -> tuple[tuple[Array, Array], Path]:
-        (coef, full), (alpha, index) = carry, at
-        problem = Problem(Objective(model.loss, scaled(held.penalty, alpha)), quadratic, None, None)
-        left_out = full | (index < first)
-        budget = Budget(tol, jnp.where(left_out, 0, max_steps))
-        solution = solve(problem, solver, coef, budget=budget)
-        status = jnp.where(left_out, jnp.int32(-1), solution.status)
-        found = Path(solution.params, solution.residual, solution.state.n_passes, status)
-        return (solution.params, full | (status == OVERFLOW)), found
-
-    grid = lax.stop_gradient(alphas), jnp.arange(len(alphas))
-    return lax.scan(step, (start, jnp.bool_(False)), grid)[1], size
+    unit = jnp.where(largest > 0, largest, 1)
+    solver = ConcavePath(alphas, l1, none, tol, max_passes, first, size, unit=unit)
+    found = along(held, quadratic, solver, start)
+    return eqx.tree_at(lambda p: p.n_steps, found, found.n_steps.at[first].add(n_passes)), size
 
 
 def fit_concave(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
@@ -60,4 +52,4 @@ def fit_concave(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
     found, size = follow_concave(model, centred, one[None], init, 0)
     coef = attach_sparse(model, centred, one, found.coef[0], size)
     status, distance, n_steps = found.status[0], found.gap[0], found.n_steps[0]
-    return FittedGLM(coef, centred.intercept(coef), status, distance, n_steps, model.loss, LocalLinear.certificate)
+    return FittedGLM(coef, centred.intercept(coef), status, distance, n_steps, model.loss, ConcavePath.certificate)

@@ -16,6 +16,7 @@
 from .accelerated import ProximalGradient
 from .anderson import Anderson
 from .block_krylov import BlockKrylov
+from .concave_newton import ConcaveNewton, ConcavePath
 from .conjugate_gradient import ConjugateGradient
 from .coordinate_descent import CoordinateDescent
 from .feature_sign import FeatureSign
@@ -24,7 +25,6 @@ from .implicit import attach_derivative
 from .interior_point import InteriorPoint
 from .lbfgs import LBFGS
 from .lbfgsb import LBFGSB
-from .local_linear import LocalLinear
 from .multinomial_newton import MultinomialNewton, MultinomialNewtonPath
 from .newton import NewtonCholesky
 from .newton_cg import NewtonCG
@@ -57,7 +57,8 @@ __all__ = [
     "GroupNewton",
     "GroupPath",
     "InteriorPoint",
-    "LocalLinear",
+    "ConcaveNewton",
+    "ConcavePath",
     "MultinomialNewton",
     "MultinomialNewtonPath",
     "NewtonCG",

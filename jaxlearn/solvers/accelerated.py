@@ -70,7 +70,7 @@ class ProximalGradient(Solver):
         penalty = problem.objective.penalty
         if isinstance(penalty, Concave):
             raise ValueError(
-                f"`ProximalGradient` needs a convex penalty; `{type(penalty).__name__}` is for `LocalLinear`."
+                f"`ProximalGradient` needs a convex penalty; `{type(penalty).__name__}` is for `ConcavePath`."
             )
         steepest = majorant.diagonal(problem).max()
         infinite = jnp.asarray(jnp.inf, params.dtype)

@@ -115,5 +115,5 @@ def test_a_domain_that_momentum_leaves(x64):
 
 
 def test_a_concave_penalty_is_refused():
-    with pytest.raises(ValueError, match=r"convex penalty; `MCP` is for `LocalLinear`"):
+    with pytest.raises(ValueError, match=r"convex penalty; `MCP` is for `ConcavePath`"):
         solve(problem(Squared(), MCP(0.1), np.float32), ProximalGradient(), jnp.zeros(P))
