@@ -56,6 +56,8 @@ def models(dtype):
 
 
 NAMES = list(models(np.float64))
+# What is left of SVRG's family compiles as long, and differs in a few lines.
+SLOW = "saga", "katyusha", "multinomial_svrg", "squared_svrg"
 
 
 def data(name, dtype):
@@ -94,7 +96,7 @@ def objective(model, fitted, X, y, w):
     return w @ loss / w.sum() + penalty
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NAMES])
 def test_compiled_lanes_and_shards(name, dtype, count_compiles):
     model = models(dtype)[name]
     X, y, weights = data(name, dtype)

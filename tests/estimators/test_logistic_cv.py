@@ -212,7 +212,6 @@ def test_classes_that_a_fold_lacks():
         ({"Cs": [1.0, -1.0]}, "Cs must be"),
         ({"l1_ratios": [0.5, 1.5]}, "between 0 and 1"),
         ({"l1_ratios": []}, "between 0 and 1"),
-        ({"l1_ratios": None, "penalty": "elasticnet"}, "between 0 and 1"),
         ({"l1_ratios": [1.0], "Cs": [np.inf]}, "Cs=inf"),
         ({"l1_ratios": [1.0], "solver": "lbfgs"}, "supports only 'l2'"),
         ({"dual": True}, "dual=True"),
@@ -226,6 +225,15 @@ def test_what_is_refused(settings, message):
     X, y, _ = data()
     with pytest.raises(ValueError, match=message):
         LogisticRegressionCV(**settings).fit(X, y)
+
+
+def test_an_older_spelling_is_refused_without_a_share():
+    X, y, _ = data()
+    with (
+        pytest.warns(FutureWarning, match="'penalty' was deprecated"),
+        pytest.raises(ValueError, match="between 0 and 1"),
+    ):
+        LogisticRegressionCV(l1_ratios=None, penalty="elasticnet").fit(X, y)
 
 
 def test_metadata_is_routed_to_the_splitter_and_the_scorer():

@@ -122,7 +122,7 @@ def test_ridge_in_single_precision_bears_features_of_all_scales():
     np.testing.assert_allclose(model.coef_ * scale, expected.coef_ * scale, atol=1e-5)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("sparse", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_logistic_regression_that_selects(sparse, data_dtype):
     """The objective of scikit-learn's solver for it; of more features than the working set holds at first."""
     rng = np.random.default_rng(0)
@@ -146,7 +146,7 @@ def test_logistic_regression_that_selects(sparse, data_dtype):
     again = LogisticRegression(C=2.0, l1_ratio=0.7, tol=1e-4, warm_start=True).fit(rows, y)
     first = again.n_iter_[0]
     assert again.fit(rows, y).n_iter_[0] <= first
-    lasso = LogisticRegression("l1", C=0.5).fit(rows, y)
+    lasso = LogisticRegression(l1_ratio=1.0, C=0.5).fit(rows, y)
     np.testing.assert_array_equal(
         lasso.coef_, LogisticRegression(C=0.5, l1_ratio=1.0, solver="liblinear").fit(rows, y).coef_
     )

@@ -91,6 +91,7 @@ LOSSES = {
     "whitening": whitened_loss,
     "sparse_code": coded_loss,
 }
+FEW = "ridge", "strengths", "logistic"  # of the kinds: factors, derivatives of strengths, iterations
 
 
 def tasks():
@@ -125,7 +126,7 @@ def training_step(loss, optimizer, axis_name, net, state, X, y):
     return eqx.apply_updates(net, updates), state, value
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in FEW)) for name in LOSSES])
 def test_data_parallel_steps_are_those_of_one_device(name, x64, count_compiles):
     X, y = tasks()
     optimizer = optax.sgd(1e-2)

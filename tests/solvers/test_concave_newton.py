@@ -169,7 +169,7 @@ def test_a_path_is_resumed_with_a_larger_working_set(x64):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("p", [60, 400])
+@pytest.mark.parametrize("p", [pytest.param(60, marks=pytest.mark.slow), 400])
 def test_paths_take_few_passes(kind, p, x64):
     X, y = problem(p=p)
     path = jax.jit(glm.path)(

@@ -112,6 +112,7 @@ def test_hessian_of_pairs(x64):
     np.testing.assert_allclose(found, jax.hessian(value)(b.ravel()), atol=1e-10)
 
 
+@pytest.mark.slow
 def test_path(x64):
     """As single fits; nothing is selected from `alpha_max` on; a full working set is said, and gone on from."""
     unit = model(alpha=1.0)
