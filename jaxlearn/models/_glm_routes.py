@@ -47,7 +47,6 @@ __all__ = [
     "offset",
     "follow_descent",
     "prepare",
-    "scaled",
     "spectrum_of",
     "squared_solver",
 ]
@@ -244,7 +243,7 @@ def follow_descent(
     start = jnp.zeros((design.shape[1], *y.shape[1:]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
 
     def step(start: tuple[Array, Array], alpha: Array) -> tuple[tuple[Array, Array], FittedPath]:
-        at = eqx.tree_at(lambda m: m.penalty, model, scaled(model.penalty, alpha))
+        at = eqx.tree_at(lambda m: m.penalty, model, model.penalty.scaled(alpha))
         found = fit_smooth(at, design, y, weight, init=start[0], free=start[1], key=None)
         fitted = found.coef, found.intercept
         return lax.stop_gradient(fitted), FittedPath(*fitted, found.status, found.residual, found.n_steps)
@@ -276,11 +275,6 @@ def by_columns(model: GLM, centred: Centred, n_alphas: int) -> Quadratic:
 def limits(model: GLM, dtype: Any, first: ArrayLike) -> tuple[Array, Array, Array]:
     """Where a path ends, and begins."""
     return jnp.asarray(model.tol, dtype), jnp.asarray(model.max_steps, jnp.int32), jnp.asarray(first, jnp.int32)
-
-
-def scaled(penalty: Any, alpha: Array) -> Any:
-    """A penalty of `alpha` times the strength."""
-    return eqx.tree_at(lambda p: p.alpha, penalty, jnp.asarray(penalty.alpha, alpha.dtype) * alpha)
 
 
 def along(model: GLM, quadratic: Quadratic, solver: WorkingSetPath, init: Array | None) -> Any:
@@ -334,6 +328,6 @@ def _fit_columns(model: GLM, centred: Centred, solver: Any, init: Array | None, 
 def attach_sparse(model: GLM, centred: Centred, alpha: Array, coef: Array, size: int) -> Array:
     """`coef`, with its derivative as the solution at `alpha` times the model's penalty."""
     problem = Problem(
-        Objective(model.loss, scaled(model.penalty, alpha)), centred.design, centred.y, centred.sample_weight
+        Objective(model.loss, model.penalty.scaled(alpha)), centred.design, centred.y, centred.sample_weight
     )
     return attach_derivative(problem, coef, size=size)

@@ -26,17 +26,11 @@ class Concave(Penalty):
         l1, l2 = self.strengths(coef)
         return l1 + l2 * jnp.abs(coef)
 
-    def scaled(self, share: Array) -> Concave:
-        """`share` times as strong."""
-        return eqx.tree_at(lambda p: p.alpha, self, share * jnp.asarray(self.alpha, share.dtype))
-
     def at(self, columns: Array) -> Concave:
         """Of the coefficients in `columns` alone."""
-        return (
-            self
-            if jnp.ndim(self.alpha) == 0
-            else eqx.tree_at(lambda p: p.alpha, self, jnp.asarray(self.alpha)[columns])
-        )
+        if jnp.ndim(self.alpha) == 0:
+            return self
+        return eqx.tree_at(lambda p: p.alpha, self, jnp.asarray(self.alpha)[columns])
 
     def values(self, coef: Array) -> Array:
         """``Ω(|b_j|)`` of each coefficient."""

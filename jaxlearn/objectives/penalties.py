@@ -7,6 +7,8 @@ say) free.
 
 from __future__ import annotations
 
+from typing import Self
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
@@ -27,6 +29,10 @@ class Penalty(eqx.Module):
     def strengths(self, coef: Array) -> tuple[Array, Array]:
         """The pair (l1, l2) of which every penalty here is made: ``l1 |b| + ½ l2 b²``, broadcast to `coef`."""
         raise NotImplementedError
+
+    def scaled(self, share: Array) -> Self:
+        """`share` times as strong."""
+        return eqx.tree_at(lambda p: p.alpha, self, share * jnp.asarray(self.alpha, share.dtype))  # type: ignore[attr-defined]
 
     def value(self, coef: Array) -> Array:
         """Sum over the coefficients, a scalar."""

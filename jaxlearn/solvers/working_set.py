@@ -57,7 +57,6 @@ class Look(NamedTuple):
 
 class _State(eqx.Module):
     coef: Array
-    g: Array  # at the last look
     columns: Array
     index: Array
     n_steps: Array
@@ -129,7 +128,7 @@ class WorkingSetPath(Solver):
         )
         columns = self.largest(magnitude(params))
         infinite = jnp.asarray(jnp.inf, params.dtype)
-        return _State(params, jnp.zeros_like(params), columns, self.first, jnp.int32(0), infinite, jnp.int32(0), path)
+        return _State(params, columns, self.first, jnp.int32(0), infinite, jnp.int32(0), path)
 
     def ask(self, objective, state):
         return None
@@ -166,7 +165,7 @@ class WorkingSetPath(Solver):
         # with more than half of the set in use, and more columns waiting than find room, passes would only take turns
         crowded = (2 * room < self.size) & ((~there & (push > l1)).sum() > room)
         full = (self.size < coef.shape[0]) & ((room == 0) | crowded)
-        state = self._record(eqx.tree_at(lambda s: s.g, state, look.g), look.gap, self.tol * look.unit, full)
+        state = self._record(state, look.gap, self.tol * look.unit, full)
         return lax.cond(self._over(state), lambda: state, lambda: self._improve(answer, state, look))
 
     def _look(self, quadratic: Quadratic, state: _State, strengths: tuple[Array, Array]) -> Look:
@@ -203,8 +202,7 @@ class WorkingSetPath(Solver):
             path.status.at[at].set(status),
         )
         fresh = jnp.asarray(jnp.inf, gap.dtype)
-        start = state.coef, state.g, state.columns
-        following = _State(*start, at + jnp.int32(1), jnp.int32(0), fresh, jnp.int32(0), written)
+        following = _State(state.coef, state.columns, at + jnp.int32(1), jnp.int32(0), fresh, jnp.int32(0), written)
         same = eqx.tree_at(
             lambda s: (s.n_steps, s.best_gap, s.n_idle), state, (n_steps, jnp.minimum(gap, state.best_gap), n_idle)
         )
