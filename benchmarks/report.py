@@ -165,7 +165,7 @@ def _plain(found: dict) -> list[str]:
 
 def _repetitions(groups) -> str:
     counts = {len(r["seconds"]) for _, rows in groups for r in rows if r["reached"]}
-    return str(min(counts)) if counts else "no"
+    return " to ".join(str(n) for n in sorted({min(counts), max(counts)})) if counts else "no"
 
 
 def _table(run: dict, rows: list[dict]) -> list[str]:
