@@ -50,6 +50,6 @@ def fit_concave(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
     """One strength."""
     one = jnp.ones((), centred.y.dtype)
     found, size = follow_concave(model, centred, one[None], init, 0)
-    coef = attach_sparse(model, centred, one, found.coef[0], size)
+    coef = attach_sparse(model, centred, one, (found.coef[0], found.status[0]), size)
     status, distance, n_steps = found.status[0], found.gap[0], found.n_steps[0]
     return FittedGLM(coef, centred.intercept(coef), status, distance, n_steps, model.loss, ConcavePath.certificate)

@@ -52,7 +52,7 @@ def fit_groups(model: GLM, centred: Centred, init: Array | None) -> FittedGLM:
     """One strength."""
     one = jnp.ones((), centred.y.dtype)
     found, coef, size = follow_groups(model, centred, one[None], init, 0)
-    coef = attach_sparse(model, centred, one, coef[0], size)
+    coef = attach_sparse(model, centred, one, (coef[0], found.status[0]), size)
     status, gap, n_steps = found.status[0], found.gap[0], found.n_steps[0]
     return FittedGLM(coef, centred.intercept(coef), status, gap, n_steps, model.loss, GroupPath.certificate)
 

@@ -22,7 +22,7 @@ from jaxlearn.solvers.lbfgs import LBFGS
 from jaxlearn.solvers.newton import NewtonCholesky
 from jaxlearn.solvers.protocols import Objective, Problem, Solver
 from jaxlearn.solvers.quadratic import Quadratic
-from jaxlearn.solvers.solution import CONVERGED, NONFINITE, STALLED, Budget, Solution
+from jaxlearn.solvers.solution import CONVERGED, NONFINITE, OVERFLOW, STALLED, Budget, Solution
 from jaxlearn.solvers.solve import solve
 from jaxlearn.solvers.variance_reduced import METHODS, VarianceReduced
 from jaxlearn.solvers.working_set import WorkingSetPath
@@ -38,6 +38,7 @@ __all__ = [
     "by_columns",
     "centre",
     "constant",
+    "ended",
     "factorable",
     "fit_smooth",
     "fit_sparse",
@@ -301,7 +302,7 @@ def fit_sparse(model: GLM, centred: Centred, init: Array | None, key: Array | No
     else:
         followed, size = follow(model, centred, jnp.ones(1, centred.y.dtype), init, 0)
         found = followed.coef[0], followed.status[0], followed.gap[0], followed.n_steps[0]
-    coef = attach_sparse(model, centred, jnp.ones((), centred.y.dtype), found[0], size)
+    coef = attach_sparse(model, centred, jnp.ones((), centred.y.dtype), found[:2], size)
     return FittedGLM(coef, centred.intercept(coef), *found[1:], model.loss, FeatureSign.certificate)
 
 
@@ -325,9 +326,15 @@ def _fit_columns(model: GLM, centred: Centred, solver: Any, init: Array | None, 
     )
 
 
-def attach_sparse(model: GLM, centred: Centred, alpha: Array, coef: Array, size: int) -> Array:
-    """`coef`, with its derivative as the solution at `alpha` times the model's penalty."""
+def attach_sparse(model: GLM, centred: Centred, alpha: Array, found: tuple[Array, Array], size: int) -> Array:
+    """Coefficients, found with a status, with their derivative as the solution at `alpha` times the model's penalty."""
+    coef, status = found
     problem = Problem(
         Objective(model.loss, model.penalty.scaled(alpha)), centred.design, centred.y, centred.sample_weight
     )
-    return attach_derivative(problem, coef, size=size)
+    return attach_derivative(problem, coef, size=size, solved=ended(status))
+
+
+def ended(status: Array) -> Array:
+    """Whether a path came to an end at this alpha, for better or worse, and did not run out of room at it or before."""
+    return (status >= 0) & (status != OVERFLOW)

@@ -20,7 +20,7 @@ from jaxlearn.solvers.prox_newton import ProxNewtonPath
 from jaxlearn.solvers.solution import Budget
 from jaxlearn.solvers.solve import solve
 
-from ._glm_routes import Offset, constant
+from ._glm_routes import Offset, constant, ended
 from ._glm_types import GLM, SMALL, FittedGLM
 
 __all__ = ["attach_sparse_smooth", "fit_sparse_smooth", "follow_smooth", "null_model", "split"]
@@ -98,28 +98,30 @@ def fit_sparse_smooth(model: GLM, rows: Offset, init: Array | None, free: Array 
     """A smooth loss with an l1 part."""
     start = init if free is None or init is None else (init, free)
     followed, size = follow_smooth(model, rows, jnp.ones(1, rows.y.dtype), start, 0)
-    coef = attach_sparse_smooth(model, rows, jnp.ones((), rows.y.dtype), followed.coef[0], size)
+    one, first = jnp.ones((), rows.y.dtype), (followed.coef[0], followed.status[0])
+    coef = attach_sparse_smooth(model, rows, one, first, size)
     found = followed.status[0], followed.gap[0], followed.n_steps[0]
     return FittedGLM(*split(rows, coef), *found, model.loss, ProxNewtonPath.certificate)
 
 
-def attach_sparse_smooth(model: GLM, rows: Offset, alpha: Array, coef: Array, size: int) -> Array:
+def attach_sparse_smooth(model: GLM, rows: Offset, alpha: Array, found: tuple[Array, Array], size: int) -> Array:
     """As `attach_sparse`, intercept last.
 
     Of several classes, those minima are chosen that differ from others by a constant for all classes of a feature, and are as
     sparse as can be; or, where a feature has no strength, sum to zero.
     """
+    coef, status = found
     penalty: Any = model.penalty
     n_features = len(coef) - (rows.location is not None)
     spread = jnp.broadcast_to(jnp.asarray(penalty.alpha, coef.dtype) * alpha, (n_features,))
     penalty = eqx.tree_at(lambda p: p.alpha, penalty, rows.padded(spread))
     problem = Problem(Objective(model.loss, penalty), rows.design, rows.y, rows.sample_weight)
     if coef.ndim == 1:
-        return attach_derivative(problem, coef, size=size)
+        return attach_derivative(problem, coef, size=size, solved=ended(status))
     l1, l2 = penalty.strengths(coef)
     if not penalty.positive:
         coef = jnp.where((l1 > 0) & (l2 == 0), _less_median(coef), coef)
-    coef = attach_derivative(problem, coef, size=size)
+    coef = attach_derivative(problem, coef, size=size, solved=ended(status))
     return jnp.where((l1 == 0) & (l2 == 0), coef - coef.mean(1, keepdims=True), coef)
 
 

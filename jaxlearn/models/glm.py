@@ -170,7 +170,8 @@ def path(
     if model.kind == "sparse_smooth":
         rows = offset(design, y, weight, model.fit_intercept)
         found, size = follow_smooth(model, rows, alphas, init, first)
-        coef = jax.vmap(lambda alpha, b: attach_sparse_smooth(model, rows, alpha, b, size))(alphas, found.coef)
+        attach = lambda alpha, found: attach_sparse_smooth(model, rows, alpha, found, size)  # noqa: E731
+        coef = jax.vmap(attach)(alphas, (found.coef, found.status))
         return FittedPath(*jax.vmap(partial(split, rows))(coef), found.status, found.gap, found.n_steps)
     centred = centre(design, y, weight, model.fit_intercept)
     if model.kind == "groups":
@@ -179,7 +180,8 @@ def path(
         along = follow_concave if model.kind == "concave" else follow
         found, size = along(model, centred, alphas, init, first)
         coef = found.coef
-    coef = jax.vmap(lambda alpha, b: attach_sparse(model, centred, alpha, b, size))(alphas, coef)
+    attach = lambda alpha, found: attach_sparse(model, centred, alpha, found, size)  # noqa: E731
+    coef = jax.vmap(attach)(alphas, (coef, found.status))
     return FittedPath(coef, jax.vmap(centred.intercept)(coef), found.status, found.gap, found.n_steps)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from jaxlearn.linalg import cholesky
 from jaxlearn.objectives import GroupElasticNet, NoPenalty, Squared
@@ -34,7 +35,14 @@ __all__ = ["MAX_FACTOR", "attach_derivative", "conjugate_gradients", "refuse_axi
 MAX_FACTOR = 4096
 
 
-def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None, held: Array | None = None) -> Array:
+def attach_derivative(
+    problem: Problem,
+    coef: Array,
+    *,
+    size: int | None = None,
+    held: Array | None = None,
+    solved: ArrayLike | None = None,
+) -> Array:
     """`coef`, unchanged, with the derivative it has as the solution of `problem`.
 
     Parameters
@@ -48,6 +56,8 @@ def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None,
     held : mask, like `coef`, optional
         Coefficients that a constraint holds where they are, such as those on a bound of `LBFGSB`: their derivative is zero.
         Not with `size`.
+    solved : bool, optional
+        False: `coef` is where a solver gave up, for want of room for instance. The derivative is then NaN.
 
     Returns
     -------
@@ -65,29 +75,37 @@ def attach_derivative(problem: Problem, coef: Array, *, size: int | None = None,
         raise ValueError("`held` is for coefficients that are solved for together: not with `size`, nor in groups.")
     if problem.design.on_host:  # read by a loop on the host, of which nothing is traced
         return coef
-    return _attach(size, jax.tree.map(jnp.asarray, problem), lax.stop_gradient(coef), held)
+    masks = held, jnp.bool_(True) if solved is None else jnp.asarray(solved)
+    return _attach(size, jax.tree.map(jnp.asarray, problem), lax.stop_gradient(coef), masks)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _attach(size: int | None, problem: Problem, coef: Array, held: Array | None) -> Array:
+def _attach(size: int | None, problem: Problem, coef: Array, masks: tuple[Array | None, Array]) -> Array:
     return coef
 
 
 @_attach.defjvp
 def _attach_jvp(size: int | None, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    problem, _, held = primals
+    problem, _, (held, solved) = primals
     coef = _attach(size, *primals)
     _refuse(problem)
     _, change = jax.jvp(lambda problem: _optimality(problem, coef), (problem,), (tangents[0],))
+    # a factor, since reverse mode would drop a constant; on both sides of the mask of the support, in whichever mode
+    known = jnp.where(solved, 1, jnp.nan).astype(coef.dtype)
+    return coef, -known * _solve(problem, coef, known * change, size, held)
+
+
+def _solve(problem: Problem, coef: Array, change: Array, size: int | None, held: Array | None) -> Array:
+    """``Φ_b(A, A)⁻¹ change_A``, zero off A."""
     if isinstance(problem.objective.penalty, GroupElasticNet):
-        return coef, -_solve_groups(problem, coef, change, coef.shape[0] if size is None else size)
+        return _solve_groups(problem, coef, change, coef.shape[0] if size is None else size)
     if size is None or size >= coef.size:
-        return coef, -_solve_all(problem, coef, change, held)
+        return _solve_all(problem, coef, change, held)
     flat, l1 = coef.ravel(), problem.objective.penalty.strengths(coef)[0].ravel()
     columns = lax.top_k(jnp.where(l1 == 0, jnp.inf, jnp.abs(flat)), size)[1]
     active = (flat != 0)[columns] | (l1 == 0)[columns]
     step = cholesky.masked_solve(_curvature(problem, coef, columns), active, change.ravel()[columns], refine=True)
-    return coef, jnp.zeros_like(flat).at[columns].set(-step, unique_indices=True).reshape(coef.shape)
+    return jnp.zeros_like(flat).at[columns].set(step, unique_indices=True).reshape(coef.shape)
 
 
 def refuse_axis(design: Any) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
-from jaxlearn.objectives import L1, L2, ElasticNet, Logistic, Multinomial, NoPenalty
+from jaxlearn.objectives import L1, L2, ElasticNet, Logistic, Multinomial, NoPenalty, Squared
 
 H = 1e-6
 
@@ -148,6 +149,19 @@ def test_large_smooth_problems_use_conjugate_gradients(monkeypatch, data, x64):
     monkeypatch.setattr(implicit, "MAX_FACTOR", 1)
     iterative = jax.grad(partial(scalar, "logistic"))(0.1, X, target("logistic", y), w)
     assert float(exact) == pytest.approx(float(iterative), rel=1e-8)
+
+
+@pytest.mark.parametrize("loss", [Squared(), Logistic()], ids=["squared", "logistic"])
+def test_where_there_was_no_room_there_is_no_derivative(loss, data, x64):
+    X, y, _ = data
+    y = y if isinstance(loss, Squared) else (y > np.median(y)) * 1.0
+    model = GLM(loss, L1(1.0), working_set=2, tol=1e-12)
+    alphas = jnp.array([0.9, 1e-3, 1e-4]) * glm.alpha_max(model, X, y)
+    fit = lambda alpha: glm.fit(eqx.tree_at(lambda m: m.penalty.alpha, model, alpha), X, y).coef.sum()  # noqa: E731
+    along = jax.jacobian(lambda alphas: glm.path(model, X, y, alphas).coef.sum(1))(alphas)
+    assert np.isnan([jax.grad(fit)(alphas[1]), jax.jvp(fit, (alphas[1],), (1.0,))[1], along[1, 1], along[2, 2]]).all()
+    assert along[0, 0] == pytest.approx(jax.grad(fit)(alphas[0]))
+    assert along[0, 0] != 0
 
 
 def test_float32_gradients(data):
