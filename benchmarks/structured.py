@@ -67,7 +67,7 @@ def _skglm_multi_task(problem, dtype):
 
     def solve(tol):
         m = MultiTaskLasso(problem.alphas[0], **skglm_options(problem, tol)).fit(X, Y)
-        return Answer(m.coef_.T, certificate=m.stop_crit_, meaning="distance to the subdifferential")
+        return Answer(m.coef_.T)
 
     return solve
 

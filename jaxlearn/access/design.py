@@ -15,7 +15,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-__all__ = ["PRESENT", "Centered", "Design", "Lazy", "Scaled", "WithIntercept", "filled"]
+from .reduce import combine
+
+__all__ = ["PRESENT", "Centered", "Design", "Lazy", "Scaled", "Taken", "WithIntercept", "filled"]
 
 Lift = Callable[..., Any]
 
@@ -120,6 +122,10 @@ class Design(eqx.Module):
         if b.ndim == 1:
             return jnp.matmul(b, rows, precision=lax.Precision.HIGHEST)
         return jnp.einsum("jk,jn->nk", b, rows, precision=lax.Precision.HIGHEST)
+
+    def taken(self, columns: Array) -> Design:
+        """The design of some columns, which are read once and held dense."""
+        return Taken(self.take(columns), self.axis_name)
 
     def some(self, index: Array) -> Design:
         """The design of the local rows `index`, which knows the axis of the others. Served with ``rows``."""
@@ -317,3 +323,28 @@ class WithIntercept(Lazy):
         last = self.inner.shape[1]
         ones = jnp.ones((1, self.inner.shape[0]), self.dtype)
         return jnp.where((columns == last)[:, None], ones, self.inner.take(jnp.minimum(columns, last - 1)))
+
+
+class Taken(Design):
+    """Columns of a design, one after the other: as many columns as it has are all of them, in order."""
+
+    columns: Array  # (K, n)
+    axis: str | None = eqx.field(static=True, default=None)
+
+    @property
+    def axis_name(self):
+        return self.axis
+
+    @property
+    def shape(self):
+        return self.columns.shape[1], self.columns.shape[0]
+
+    @property
+    def dtype(self):
+        return self.columns.dtype
+
+    def take(self, columns):
+        return self.columns if len(columns) == len(self.columns) else self.columns[columns]
+
+    def fold(self, lift, query, *rows, merge=None, whole=False):
+        return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)

@@ -123,10 +123,15 @@ class Sparse(Design):
 
     def take(self, columns):
         n_taken = len(columns)
-        slots = jnp.full(self.shape[1], n_taken, jnp.int32).at[columns].set(jnp.arange(n_taken, dtype=jnp.int32))
+        everyone = jnp.arange(n_taken, dtype=jnp.int32)
+        slots = jnp.full(self.shape[1], n_taken, jnp.int32).at[columns].set(everyone)
         dense = jnp.zeros((n_taken, self.shape[0]), self.dtype)
         dense = dense.at[_read(slots, self.columns), self.rows].add(self.data, mode="drop")
-        return dense[slots[columns]]  # a column asked for twice has one slot
+        # a column asked for twice has one slot, and is copied to its other places: a gather would copy all of them
+        first = slots[columns]
+        again = jnp.nonzero(first != everyone, size=n_taken, fill_value=0)[0]
+        copy = lambda i, dense: dense.at[again[i]].set(dense[first[again[i]]])  # noqa: E731
+        return lax.fori_loop(0, (first != everyone).sum(), copy, dense)
 
     def rows_at(self, index):
         slots = jnp.full(self.shape[0], len(index), jnp.int32).at[index].set(jnp.arange(len(index), dtype=jnp.int32))

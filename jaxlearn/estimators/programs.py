@@ -140,17 +140,22 @@ def elastic_net(data: Data, model: GLM, init: Any = None, seed: np.ndarray = NO_
 
 def larger(model: GLM) -> GLM:
     """The same model with four times the working set, or twice where factors of its size begin to cost more than passes."""
-    size = model.working_set or ALL_FEATURES
-    return dataclasses.replace(model, working_set=(4 if size < ALL_FEATURES else 2) * size)
+    width = _width(model)
+    size = model.working_set or max(ALL_FEATURES // width, 1)
+    return dataclasses.replace(model, working_set=(4 if size * width < ALL_FEATURES else 2) * size)
+
+
+def _width(model: GLM) -> int:
+    """Coefficients of a group."""
+    groups = getattr(model.penalty, "groups", None)
+    return 1 if groups is None else groups.shape[1]
 
 
 def _smallest(model: GLM, data: Data) -> GLM:
     n_columns = data.n_features * (math.prod(data.y.shape[1:]) if model.kind == "sparse_smooth" else 1)
     if n_columns <= ALL_FEATURES:
         return model
-    groups = getattr(model.penalty, "groups", None)
-    width = 1 if groups is None else groups.shape[1]
-    return dataclasses.replace(model, working_set=max(WORKING_SET // math.isqrt(width), 1))
+    return dataclasses.replace(model, working_set=max(WORKING_SET // math.isqrt(_width(model)), 1))
 
 
 def alpha_max(rows: Any, rest: Any, axis_name: str | None = None) -> Array:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-__all__ = ["Equilibrated", "factor", "jitter", "lower", "masked_solve", "solve"]
+__all__ = ["Equilibrated", "factor", "jitter", "lower", "masked_solve", "packed_solve", "solve"]
 
 # Pivots that differ by more than this many roundings tell of a singular system.
 SINGULAR = 8
+# Packed systems: of a matrix smaller than this a factor costs less than packing; else quarters of its size are tried.
+SMALLEST_PACKED, QUARTERS = 96, 4
 
 
 def jitter(matrix: Array) -> Array:
@@ -83,3 +87,23 @@ def masked_solve(matrix: Array, active: Array, b: Array, *, refine: bool = False
     lower = lax.linalg.cholesky(masked + jnp.diag(jnp.where(active, ridge, 1)), symmetrize_input=False)
     x = solve(lower, b)
     return x + solve(lower, b - masked @ x) if refine else x
+
+
+def packed_solve(matrix: Array, active: Array, b: Array, *, refine: bool = False) -> Array:
+    """As `masked_solve`, with the active variables packed into the least quarters of the size that hold them.
+
+    Half of the variables take an eighth of the time. Lanes of `vmap` solve for all four sizes: 1.6 times as much.
+    """
+    size = len(b)
+    if size < SMALLEST_PACKED:
+        return masked_solve(matrix, active, b, refine=refine)
+
+    def of(room: int, matrix: Array, active: Array, b: Array) -> Array:
+        places = jnp.nonzero(active, size=room, fill_value=size)[0]
+        at = jnp.minimum(places, size - 1)
+        x = masked_solve(matrix[at][:, at], places < size, b[at], refine=refine)
+        return jnp.zeros_like(b).at[places].set(x, mode="drop")
+
+    rooms = [-(-quarter * size // QUARTERS) for quarter in range(1, QUARTERS)]
+    branches = [*(partial(of, room) for room in rooms), partial(masked_solve, refine=refine)]
+    return lax.switch(jnp.searchsorted(jnp.asarray(rooms), active.sum()), branches, matrix, active, b)

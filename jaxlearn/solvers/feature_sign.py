@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
@@ -25,9 +26,10 @@ __all__ = ["FeatureSign"]
 FIRST_BURST, LONGEST_BURST, SHORTEST_BURST = 0.25, 4, 16
 # A move is worth making if it gains more than so many ulps of the terms it is made of.
 NOISE = 0.5
-# A certificate is better if it is at most this much of another.
-ENOUGH = 0.9
-# Steps without a better certificate after which the floor of the precision is reached.
+# A certificate is better if it is at most this much of another; a step is no idle one if it gains this share of the certificate:
+# where columns are nearly collinear the objective falls for long before the certificate does.
+ENOUGH, WORTHWHILE = 0.9, 1e-3
+# Idle steps after which the floor of the precision is reached.
 MAX_IDLE_STEPS = 8
 
 
@@ -113,23 +115,37 @@ class FeatureSign(Solver):
         gram = quadratic.gram(jnp.arange(state.coef.shape[0], dtype=jnp.int32))
         hessian = gram + jnp.diag(jnp.repeat(self.l2, len(gram) // len(self.l2)))
         start = state.coef, state.g
-        near, lipschitz = accelerate(partial(self._times, hessian), self._held, start, state.lipschitz, state.burst)
+        rough = self._rough(hessian, state.energy)
+        near, lipschitz = accelerate(rough, self._held, start, state.lipschitz, state.burst)
         moved = self._newton(hessian, near, state.g - self._times(hessian, near - state.coef))
         g, energy = self._evaluate(quadratic, moved)
         gap = duality_gap(moved, g, energy, (self.l1, self.l2), self.positive)
         # a correlation is rounded by ulps of ‖X_j‖ ‖r‖: a move that gains less than these may only shuffle errors; if it
         # does more than that the certificate tells
         noise = NOISE * eps * (magnitude(moved - state.coef) @ jnp.sqrt(quadratic.squares * state.energy))
-        gained = (self._gain(hessian, start, moved) < -noise) | (gap < ENOUGH * state.gap)
+        gain = -self._gain(hessian, start, moved)
+        gained = (gain > noise) | (gap < ENOUGH * state.gap)
         there = moved, g, energy, gap
         coef, g, energy, gap = tree.where(gained, there, (state.coef, state.g, state.energy, state.gap))
         longer = jnp.minimum(2 * state.burst, jnp.int32(max(SHORTEST_BURST, LONGEST_BURST * coef.shape[0])))
-        n_idle = jnp.where(gap < ENOUGH * state.best_gap, jnp.int32(0), state.n_idle + jnp.int32(1))
+        better = (gap < ENOUGH * state.best_gap) | (gained & (gain > WORTHWHILE * gap))
+        n_idle = jnp.where(better, jnp.int32(0), state.n_idle + jnp.int32(1))
         best_gap = jnp.minimum(gap, state.best_gap)
         return _State(coef, g, energy, gap, longer, lipschitz, best_gap, n_idle, gained)
 
     def _times(self, hessian: Array, d: Array) -> Array:
         return jnp.matmul(d, hessian, precision=lax.Precision.HIGHEST)
+
+    def _rough(self, hessian: Array, energy: Array) -> Callable[[Array], Array]:
+        """``d ↦ H d`` in single precision: a burst is about signs, and spends its time on reading H."""
+        if hessian.dtype == jnp.float32:
+            return partial(self._times, hessian)
+        # in units in which neither leaves the range of single precision
+        largest = jnp.max(jnp.diagonal(hessian))
+        unit = jnp.where(largest > 0, largest, 1)
+        length = jnp.where(energy > 0, jnp.sqrt(energy / unit), 1)
+        narrow = (hessian / unit).astype(jnp.float32)
+        return lambda d: unit * length * self._times(narrow, (d / length).astype(jnp.float32))
 
     def _held(self, z: Array, lipschitz: Array) -> Array:
         most = self.l1 / lipschitz
@@ -148,7 +164,7 @@ class FeatureSign(Solver):
 
     def _newton(self, hessian: Array, coef: Array, g: Array) -> Array:
         """Where the Newton step for the signs of `coef` leads; `coef`, if nowhere lower."""
-        d = cholesky.masked_solve(hessian, coef != 0, g - self.l1 * jnp.sign(coef))
+        d = cholesky.packed_solve(hessian, coef != 0, g - self.l1 * jnp.sign(coef))
         # t: where the line coef + t d leaves the orthant, coordinate by coordinate; and its end, t = 1
         crossing = coef * (coef + d) < 0
         t = jnp.where(crossing, -coef / jnp.where(crossing, d, 1), 1)

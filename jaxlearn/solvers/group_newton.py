@@ -125,7 +125,7 @@ def _of_entries(hessian: Array, there: Array, bent: tuple[Array, Array], push: A
     rows = jnp.arange(n_groups)
     matrix = hessian.reshape(n_groups, size, n_groups, size).at[rows, :, rows].add(blocks).reshape(hessian.shape)
     active = jnp.repeat(there, size) & (jnp.diagonal(hessian) > 0)  # a short group fills up with zeros
-    return cholesky.masked_solve(matrix, active, push.ravel(), refine=True).reshape(along.shape)
+    return cholesky.packed_solve(matrix, active, push.ravel(), refine=True).reshape(along.shape)
 
 
 class GroupPath(WorkingSetPath):

@@ -44,12 +44,11 @@ class MultinomialNewton(ProxNewton):
     """
 
     def _lifts(self):
-        return _model, _values
+        return _slopes, _curvature, _values
 
-    def read(self, problem, query):
-        problem, (value, push, hessian, energy) = super().read(problem, query)
+    def _hessian(self, problem, b):
         free = (self.l1 == 0) & (self.l2 == 0)
-        return problem, (value, push, anchored(hessian, free, self.columns // problem.y.shape[1]), energy)
+        return anchored(super()._hessian(problem, b), free, self.columns // problem.y.shape[1])
 
 
 class MultinomialNewtonPath(ProxNewtonPath):
@@ -78,6 +77,9 @@ class MultinomialNewtonPath(ProxNewtonPath):
 
     def _lifts(self):
         return _pushes, _divergences
+
+    def _taken(self, problem, columns):
+        return problem.design.taken(columns // problem.y.shape[1])
 
     def _balance(self, problem, at):
         n_classes, dtype = problem.y.shape[1], at[1].dtype
@@ -136,18 +138,28 @@ def _predictor(coef: Array, rows: Array, classes: Array, n_classes: int) -> Arra
     return jnp.matmul(jnp.where(of_class, coef[None], 0), rows, precision=HIGHEST).T
 
 
-def _model(query: tuple, X: Any, y: Array, w: Array) -> tuple[Array, Array, Array, Array]:
-    """A lift: value, negative gradient and Hessian of the loss, and the energy of its working residuals."""
+def _lifted(loss: Any, f: Array) -> Array:
+    """Probabilities of which none vanishes."""
+    p = jnp.maximum(loss.inverse_link(f), LEAST_CURVATURE)
+    return p / p.sum(1, keepdims=True)
+
+
+def _slopes(query: tuple, X: Any, y: Array, w: Array) -> tuple[Array, Array, Array]:
+    """A lift: value and negative gradient of the loss, and the energy of its working residuals."""
     at, coef = query
     rows, classes = _pairs(at, X, y)
-    f = _predictor(coef, rows, classes, y.shape[1])
-    loss = at[0]
-    slope, p = loss.gradient(y, f), jnp.maximum(loss.inverse_link(f), LEAST_CURVATURE)
-    p = p / p.sum(1, keepdims=True)
+    f, loss = _predictor(coef, rows, classes, y.shape[1]), at[0]
+    slope = loss.gradient(y, f)
     push = -(rows * (w[:, None] * slope).T[classes]).sum(1)
     # slopes sum to zero: u = slope / p solves (diag(p) − p pᵀ) u = slope
-    energy = w @ (jnp.square(slope) / p).sum(1)
-    return w @ loss.value(y, f), push, pair_hessian(rows, classes, p, w), energy
+    return w @ loss.value(y, f), push, w @ (jnp.square(slope) / _lifted(loss, f)).sum(1)
+
+
+def _curvature(query: tuple, X: Any, y: Array, w: Array) -> Array:
+    """A lift: the Hessian of the loss."""
+    at, coef = query
+    rows, classes = _pairs(at, X, y)
+    return pair_hessian(rows, classes, _lifted(at[0], _predictor(coef, rows, classes, y.shape[1])), w)
 
 
 def _values(query: tuple, X: Any, y: Array, w: Array) -> Array:

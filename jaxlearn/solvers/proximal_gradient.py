@@ -41,7 +41,7 @@ def accelerate(
     Parameters
     ----------
     times : callable
-        ``d ↦ H d``.
+        ``d ↦ H d``; single precision will do.
     held : callable
         ``(z, L) ↦ z − prox(z)``, what the penalty holds back: for ``l1 |b|``, z clipped to ``± l1 / L``.
     start : (coef, g)
@@ -65,7 +65,7 @@ def accelerate(
     "Adaptive restart for accelerated gradient schemes", Found. Comput. Math. 2015.
     """
     coef0, g0 = start
-    eps = jnp.finfo(g0.dtype).eps
+    eps = jnp.finfo(jnp.float32).eps  # products may be those of single precision
 
     def step(_: Array, state: _State) -> _State:
         z = state.ahead + state.g_ahead / state.lipschitz

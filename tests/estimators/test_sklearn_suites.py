@@ -18,6 +18,9 @@ import sklearn.neural_network
 import sklearn.tests
 
 FIXTURES = """
+import pathlib
+
+import jax
 import numpy as np
 import pytest
 
@@ -28,6 +31,14 @@ def global_random_seed():
 @pytest.fixture(params=[np.float32, np.float64])
 def global_dtype(request):
     return request.param
+
+@pytest.fixture(autouse=True)
+def few_mappings(request):
+    # as in conftest.py: each program is some mappings of memory, without which the compiler dies
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\\n") > 30_000:
+        jax.clear_caches()
 """
 # Private methods of scikit-learn's classes that its tests make their data with.
 BORROWED = {
