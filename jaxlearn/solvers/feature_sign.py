@@ -26,8 +26,8 @@ __all__ = ["FeatureSign"]
 FIRST_BURST, LONGEST_BURST, SHORTEST_BURST = 0.25, 4, 16
 # A move is worth making if it gains more than so many ulps of the terms it is made of.
 NOISE = 0.5
-# A certificate is better if it is at most this much of another; a step is no idle one if it gains this share of the certificate:
-# where columns are nearly collinear the objective falls for long before the certificate does.
+# A certificate is better if it is at most this much of another. Nor is a step idle that gains this share of it: of columns
+# that are nearly collinear the objective falls long before it.
 ENOUGH, WORTHWHILE = 0.9, 1e-3
 # Idle steps after which the floor of the precision is reached.
 MAX_IDLE_STEPS = 8
