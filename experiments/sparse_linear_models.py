@@ -4,7 +4,8 @@ Linear models against time
 
 How far an answer is from the optimum, by a judge in double precision that belongs to no library, against the seconds that it
 took. Each point is a fit from the beginning at a tolerance of 1e-1, 1e-2, …, timed the second time, so that nothing is compiled.
-A line ends where its answer is as good as it can be judged, or where the next fit would take longer than the limit.
+A line ends where no smaller gap is worth having, or after a fit that took longer than the limit; other libraries' fits are ended
+at it, where the race can do that.
 
 ``python experiments/sparse_linear_models.py`` draws six small problems in some minutes. Names draw others, `--names` lists them,
 and `JAXLEARN_BENCH_FULL=1` takes the sizes of their titles: all of them are a matter of hours.
@@ -77,7 +78,8 @@ rows = -(-len(given.names) // columns)
 figure, panels = plt.subplots(rows, columns, figsize=(5.2 * columns, 3.9 * rows), squeeze=False, layout="constrained")
 for name, panel in zip(given.names, panels.flat, strict=False):
     workload = RACES[name]
-    problem, drawn = workload.load(), set()
+    problem = workload.load()
+    libraries = list(dict.fromkeys(row.library for row in workload.rows))
     for row in workload.rows:
         points = curve(Runner(workload, row, problem))
         print(
@@ -85,12 +87,12 @@ for name, panel in zip(given.names, panels.flat, strict=False):
         )
         if not points:
             continue
-        color = next((c for library, c in COLORS.items() if row.library.startswith(library)), "#555555")
-        fashion = "-" if row.dtype == "float64" else "--"
-        marker = "osv^D"[len({r for r in drawn if r.split()[0] == row.library.split()[0]} - {row.library})]
-        label = row.library if row.library not in drawn else None
-        drawn.add(row.library)
-        panel.loglog(*zip(*points, strict=True), fashion, color=color, marker=marker, ms=3.5, lw=1.3, label=label)
+        color = next(c for library, c in COLORS.items() if row.library.startswith(library))
+        double, marker = row.dtype == "float64", "osv^D*XP"[libraries.index(row.library)]
+        label = row.library if double else None
+        panel.loglog(
+            *zip(*points, strict=True), "-" if double else "--", c=color, marker=marker, ms=4, lw=1.3, label=label
+        )
     panel.set(title=f"{problem.source.split(',')[0].removeprefix('recipe: ')}\n{name}", xlabel="seconds", ylabel="gap")
     panel.set_ylim(1e-12, 2)
     panel.legend(frameon=False, fontsize=8)

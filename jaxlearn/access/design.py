@@ -329,11 +329,7 @@ class Taken(Design):
     """Columns of a design, one after the other: as many columns as it has are all of them, in order."""
 
     columns: Array  # (K, n)
-    axis: str | None = eqx.field(static=True, default=None)
-
-    @property
-    def axis_name(self):
-        return self.axis
+    axis_name: str | None = eqx.field(static=True, default=None)
 
     @property
     def shape(self):

@@ -26,9 +26,11 @@ __all__ = ["FeatureSign"]
 FIRST_BURST, LONGEST_BURST, SHORTEST_BURST = 0.25, 4, 16
 # A move is worth making if it gains more than so many ulps of the terms it is made of.
 NOISE = 0.5
-# A certificate is better if it is at most this much of another. Nor is a step idle that gains this share of it: of columns
-# that are nearly collinear the objective falls long before it.
-ENOUGH, WORTHWHILE = 0.9, 1e-3
+# A certificate is better if it is at most this much of another.
+ENOUGH = 0.9
+# Nor is a step idle that gains so many ulps of the energy: of columns that are nearly collinear the objective falls for long
+# before the certificate does.
+WORTHWHILE = 32
 # Idle steps after which the floor of the precision is reached.
 MAX_IDLE_STEPS = 8
 
@@ -128,7 +130,7 @@ class FeatureSign(Solver):
         there = moved, g, energy, gap
         coef, g, energy, gap = tree.where(gained, there, (state.coef, state.g, state.energy, state.gap))
         longer = jnp.minimum(2 * state.burst, jnp.int32(max(SHORTEST_BURST, LONGEST_BURST * coef.shape[0])))
-        better = (gap < ENOUGH * state.best_gap) | (gained & (gain > WORTHWHILE * gap))
+        better = (gap < ENOUGH * state.best_gap) | (gained & (gain > WORTHWHILE * eps * energy))
         n_idle = jnp.where(better, jnp.int32(0), state.n_idle + jnp.int32(1))
         best_gap = jnp.minimum(gap, state.best_gap)
         return _State(coef, g, energy, gap, longer, lipschitz, best_gap, n_idle, gained)

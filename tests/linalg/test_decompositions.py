@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlearn import linalg
+from jaxlearn.linalg import cholesky
 
 K = 4
 
@@ -108,6 +109,19 @@ def test_cholesky_qr_of_dependent_columns():
     Q, R = linalg.cholesky_qr(A)
     orthonormal(Q, np.float32)
     np.testing.assert_allclose(Q @ R, A, atol=1e-6)
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_packed_systems_are_masked_ones(refine, x64):
+    A = matrix(150, 100, dtype=np.float64)
+    gram, b = A.T @ A + 0.1 * np.eye(100), A[0]
+    order = np.random.default_rng(0).permutation(100)
+    packed, masked = (jax.jit(partial(f, refine=refine)) for f in (cholesky.packed_solve, cholesky.masked_solve))
+    for count in (0, 1, 24, 25, 26, 50, 74, 76, 99, 100):  # on both sides of each quarter
+        active = order < count
+        found = packed(gram, active, b)
+        np.testing.assert_allclose(found, masked(gram, active, b), rtol=1e-8, atol=1e-12)
+        assert not found[~active].any()
 
 
 @pytest.mark.parametrize("block_size", [16, 17, 200])

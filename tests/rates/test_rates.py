@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from jaxlearn.access import Dense
 from jaxlearn.access.columns import column_quadratic, gram_quadratic
@@ -24,6 +25,7 @@ from jaxlearn.solvers import (
     WorkingSetPath,
     solve,
 )
+from jaxlearn.solvers.solution import CONVERGED
 
 
 def equicorrelated(n, p, rho, s, snr=2.0, seed=0):
@@ -201,6 +203,20 @@ def gradient_step(problem, b):
     """Of length one, for a Hessian whose largest eigenvalue is one."""
     X, y, w = problem.design, problem.y, problem.sample_weight
     return b - X.rmatvec(w * (X.matvec(b) - y))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_on_collinear_columns_a_fit_goes_on_while_it_gains(seed, x64):
+    """All monomials of four variables: for tens of steps the objective falls, and the certificate hardly does."""
+    rng = np.random.default_rng(seed)
+    monomials = PolynomialFeatures(4, include_bias=False).fit_transform(rng.uniform(size=(60, 4)))
+    X = StandardScaler().fit_transform(monomials)
+    y = X[:, ::7] @ rng.standard_normal(10)
+    y = y - y.mean() + 0.3 * y.std() * rng.standard_normal(60)
+    alpha = 1e-4 * glm.alpha_max(GLM(penalty=L1(1.0)), X, y)
+    fitted = jax.jit(lambda alpha: glm.fit(GLM(penalty=L1(alpha), tol=1e-10, max_steps=300), X, y))(alpha)
+    assert fitted.status == CONVERGED
+    assert fitted.n_steps > 15  # the problem is as hard as that
 
 
 def test_anderson_ends_like_gmres_on_a_small_quadratic(x64):
