@@ -52,7 +52,8 @@ class FeatureSign(Solver):
 
     *Minimises* ``½ bᵀ G b − q·b + Σ l1 |b| + ½ Σ l2 b²`` over b ∈ Rᴷ, or over b ≥ 0, for K small enough to factor G.
 
-    *Step* First a burst of accelerated proximal gradient steps, which lets many coordinates enter and leave at once. Then,
+    *Step* First a burst of accelerated proximal gradient steps, with products in single precision, which lets many coordinates
+    enter and leave at once. Then,
     with A the support, σ its signs and ``g = q − (G + l2) b``, one Newton step for the signs held fast:
     ``t_A = b_A + (G + l2)_AA⁻¹ (g − l1 σ)_A``. b moves to the best breakpoint of the objective along t − b, or to t with
     the coordinates that crossed zero set to zero, whichever is lower, if it is lower. Each burst is twice as long as the

@@ -41,7 +41,7 @@ def attach_derivative(
     *,
     size: int | None = None,
     held: Array | None = None,
-    solved: ArrayLike | None = None,
+    solved: ArrayLike = True,
 ) -> Array:
     """`coef`, unchanged, with the derivative it has as the solution of `problem`.
 
@@ -56,7 +56,7 @@ def attach_derivative(
     held : mask, like `coef`, optional
         Coefficients that a constraint holds where they are, such as those on a bound of `LBFGSB`: their derivative is zero.
         Not with `size`.
-    solved : bool, optional
+    solved : bool
         False: `coef` is where a solver gave up, for want of room for instance. The derivative is then NaN.
 
     Returns
@@ -75,8 +75,7 @@ def attach_derivative(
         raise ValueError("`held` is for coefficients that are solved for together: not with `size`, nor in groups.")
     if problem.design.on_host:  # read by a loop on the host, of which nothing is traced
         return coef
-    masks = held, jnp.bool_(True) if solved is None else jnp.asarray(solved)
-    return _attach(size, jax.tree.map(jnp.asarray, problem), lax.stop_gradient(coef), masks)
+    return _attach(size, jax.tree.map(jnp.asarray, problem), lax.stop_gradient(coef), (held, jnp.asarray(solved)))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
