@@ -24,6 +24,7 @@ from benchmarks.report import COLORS
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.ticker import NullFormatter  # noqa: E402
 
 RACES = {**lassos.WORKLOADS, **structured.WORKLOADS, **sparse_logistic.WORKLOADS, **softmax.WORKLOADS}
 SMALL = [
@@ -77,7 +78,7 @@ def curve(runner):
 
 columns = min(3, len(given.names))
 rows = -(-len(given.names) // columns)
-figure, panels = plt.subplots(rows, columns, figsize=(5.2 * columns, 3.9 * rows), squeeze=False, layout="constrained")
+figure, panels = plt.subplots(rows, columns, figsize=(5.2 * columns, 4.4 * rows), squeeze=False, layout="constrained")
 for name, panel in zip(given.names, panels.flat, strict=False):
     workload = RACES[name]
     problem = workload.load()
@@ -97,7 +98,8 @@ for name, panel in zip(given.names, panels.flat, strict=False):
         )
     panel.set(title=f"{problem.source.split(',')[0].removeprefix('recipe: ')}\n{name}", xlabel="seconds", ylabel="gap")
     panel.set_ylim(1e-12, 2)
-    panel.legend(frameon=False, fontsize=8)
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 for panel in panels.flat[len(given.names) :]:
     panel.axis("off")
 
