@@ -23,8 +23,8 @@ quickstart: $(VENV)/.has-experiments  ## the first experiment: scores, times and
 test: $(VENV)/.has-test  ## tests and doctests, without the slow ones; ARGS="-k lasso" selects
 	$(PYTEST) -n 2 -m "not slow" $(ARGS)
 
-test-all: $(VENV)/.has-test  ## every test
-	$(PYTEST) -n 2 $(ARGS)
+test-all: $(VENV)/.has-test  ## every test, compiled as users' programs are
+	XLA_FLAGS= $(PYTEST) -n 2 $(ARGS)
 
 bench: $(VENV)/.has-bench  ## timings beside other libraries
 	$(PYTEST) -W default benchmarks $(ARGS)

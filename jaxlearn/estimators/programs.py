@@ -139,10 +139,12 @@ def elastic_net(data: Data, model: GLM, init: Any = None, seed: np.ndarray = NO_
 
 
 def larger(model: GLM) -> GLM:
-    """The same model with four times the working set, or twice where factors of its size begin to cost more than passes."""
+    """The same model with a working set four times as large, or less where its products begin to cost more than passes."""
     width = _width(model)
     size = model.working_set or max(ALL_FEATURES // width, 1)
-    return dataclasses.replace(model, working_set=(4 if size * width < ALL_FEATURES else 2) * size)
+    # of groups of ten a set of twice the size costs eight times as much for its factor, and more than a pass for its products
+    growth = 4 if size * width < ALL_FEATURES else 2 if width == 1 else 1.5
+    return dataclasses.replace(model, working_set=math.ceil(growth * size))
 
 
 def _width(model: GLM) -> int:

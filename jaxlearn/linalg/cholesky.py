@@ -82,8 +82,7 @@ def masked_solve(matrix: Array, active: Array, b: Array, *, refine: bool = False
     """
     masked = jnp.where(active[:, None] & active[None, :], matrix, 0)
     b = jnp.where(active, b, 0)
-    count = jnp.maximum(active.sum(), 1).astype(matrix.dtype)
-    ridge = 8 * jnp.finfo(matrix.dtype).eps * count * (jnp.trace(masked) / count) + jnp.finfo(matrix.dtype).tiny
+    ridge = 8 * jnp.finfo(matrix.dtype).eps * jnp.trace(masked) + jnp.finfo(matrix.dtype).tiny
     lower = lax.linalg.cholesky(masked + jnp.diag(jnp.where(active, ridge, 1)), symmetrize_input=False)
     x = solve(lower, b)
     return x + solve(lower, b - masked @ x) if refine else x
@@ -99,12 +98,14 @@ def packed_solve(matrix: Array, active: Array, b: Array, *, refine: bool = False
     if size < SMALLEST_PACKED:
         return masked_solve(matrix, active, b, refine=refine)
 
+    # those that are active, in their order, then the others
+    order = lax.top_k(active.astype(jnp.float32), size)[1]
+
     def of(room: int, matrix: Array, active: Array, b: Array) -> Array:
-        places = jnp.nonzero(active, size=room, fill_value=size)[0]
-        at = jnp.minimum(places, size - 1)
-        x = masked_solve(matrix[at][:, at], places < size, b[at], refine=refine)
-        return jnp.zeros_like(b).at[places].set(x, mode="drop")
+        at = order[:room]
+        x = masked_solve(matrix[at][:, at], active[at], b[at], refine=refine)
+        return jnp.zeros_like(b).at[at].set(x)
 
     rooms = [-(-quarter * size // QUARTERS) for quarter in range(1, QUARTERS)]
     branches = [*(partial(of, room) for room in rooms), partial(masked_solve, refine=refine)]
-    return lax.switch(jnp.searchsorted(jnp.asarray(rooms), active.sum()), branches, matrix, active, b)
+    return lax.switch(jnp.sum(active.sum() > jnp.asarray(rooms)), branches, matrix, active, b)
