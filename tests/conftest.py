@@ -60,11 +60,14 @@ COMPILE_MUCH = {
 }
 
 
+LONG = set((ROOT / "tests" / "long.txt").read_text("utf-8").splitlines()[1:])
+
+
 def pytest_collection_modifyitems(items):
     names = {item.nodeid for item in items}
     for item in items:
         both = "float32" in item.name and item.nodeid.replace("float32", "float64") in names
-        if both and item.path.stem in COMPILE_MUCH:
+        if (both and item.path.stem in COMPILE_MUCH) or item.nodeid.removeprefix("tests/") in LONG:
             item.add_marker(pytest.mark.slow)
 
 

@@ -195,7 +195,7 @@ def test_nothing_is_densified():
     """Temporaries against a dense copy of 320 MB: entries, results and one block, a few times each."""
     n_samples, n_features, k = 40000, 2000, 100
     design = from_scipy(random_csr(n_samples, n_features, 0.0005, np.float32))
-    entries = 4 * design.data.size
+    entries = 4 * design.data.size + 1024  # and some constants
     b, u = np.ones(n_features, np.float32), np.ones(n_samples, np.float32)
     B, U = np.ones((n_features, k), np.float32), np.ones((n_samples, k), np.float32)
     block = 3 * 4 * sparse.PRODUCT_BLOCK

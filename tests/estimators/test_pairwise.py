@@ -45,7 +45,9 @@ def test_functions(name, options, form, data_dtype):
     for pair in ((X, Y), (X,)):
         found = getattr(ours, name)(*map(make, pair), **options)
         assert found.dtype == data_dtype
-        np.testing.assert_allclose(found, getattr(theirs, name)(*pair, **options), atol=tol, rtol=tol)
+        # of rows that are equal products leave the root of a rounding
+        atol = max(tol, 1e-7) if (name, options) == ("euclidean_distances", {}) else tol
+        np.testing.assert_allclose(found, getattr(theirs, name)(*pair, **options), atol=atol, rtol=tol)
 
 
 def test_haversine_and_names():
