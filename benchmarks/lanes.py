@@ -2,13 +2,14 @@
 
 *Grids*: logistic regression at 20 strengths on 5 folds, beside scikit-learn's grid search and LogisticRegressionCV, all without a
 last fit; judged by the log losses of the test folds, against those of the minima. *Problems*: 10,000 ridge and logistic regressions of
-their own data, 1000 × 20, in one call, beside a loop over scikit-learn's estimators on 200 of them, whose time is multiplied by 50;
-judged by the largest entry of a gradient. Single precision halves what the data of all problems takes.
+their own data, 1000 × 20, in one call, half of them on each of two devices of the CPU, beside a loop over scikit-learn's estimators on
+200 of them, whose time is multiplied by 50; judged by the largest entry of a gradient. Single precision halves what the data takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from functools import cached_property, partial
 from time import perf_counter
 
@@ -197,9 +198,10 @@ def gradients(kind, X, y, coef, intercept):
 
 
 def _fit_all(kind, batch, tol):
-    """One program: batches of lanes, one after the other."""
+    """One program: on each device batches of lanes, one after the other, or one problem after the other."""
     import jax
     import jax.numpy as jnp
+    from jax.sharding import Mesh, PartitionSpec
 
     from jaxlearn.models import glm
     from jaxlearn.objectives import L2, Logistic, Squared
@@ -211,7 +213,10 @@ def _fit_all(kind, batch, tol):
         fitted = glm.fit(model, *rows)
         return fitted.coef, fitted.intercept, fitted.status
 
-    return jax.jit(lambda X, y: jax.lax.map(fit, (X, y), batch_size=batch))
+    mesh = Mesh(np.asarray(jax.devices()), ("problems",))
+    share = PartitionSpec("problems")
+    each = lambda X, y: jax.lax.map(fit, (X, y), batch_size=batch or None)  # noqa: E731
+    return jax.jit(jax.shard_map(each, mesh=mesh, in_specs=share, out_specs=share, check_vma=False))
 
 
 def _loop(kind, solver, tol, X, y):
@@ -254,7 +259,8 @@ def _many(n_problems, sample, batches, tol, repeats):
                 coef, intercept, status = jax.device_get(program(X, y))
                 times.append(perf_counter() - begin)
             worst = gradients(kind, X, y, coef, intercept)
-            note(kind, f"jaxlearn, {batch} lanes", min(times[1:]), worst, times[0], int((status != 0).sum()))
+            who = f"jaxlearn, {batch} lanes" if batch else "jaxlearn, one by one"
+            note(kind, who, min(times[1:]), worst, times[0], int((status != 0).sum()))
         for solver in solvers:
             times = []
             for _ in range(repeats):
@@ -274,7 +280,7 @@ def _many(n_problems, sample, batches, tol, repeats):
         rows.append([m["kind"], m["who"], *cells, m["failed"], tables.ratio(peer, m["seconds"]) if ours else ""])
     about = (
         f"`python -m benchmarks.lanes`: {n_problems} problems of 1000×20, float32, alpha {ALPHA:g} beside a mean loss, tol {tol:g}. Ours is one "
-        f"call, best of {repeats}; *first* compiles. scikit-learn's is a loop over {sample} of them, its time multiplied by "
+        f"call on {jax.device_count()} devices of the CPU, best of {repeats}; *first* compiles. scikit-learn's is a loop over {sample} of them, its time multiplied by "
         f"{n_problems / sample:g}. *gradient* is its largest entry, *failed* how many fits of ours say they did not converge."
     )
     columns = ["problem", "who", "first", "seconds", "gradient", "failed", "faster"]
@@ -288,11 +294,15 @@ def main(arguments=None) -> None:
     parser.add_argument(
         "--sample", type=int, default={"tiny": 10}.get(data.size(), 200), help="problems that scikit-learn solves"
     )
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 50, 1000], help="lanes at a time")
+    parser.add_argument("--batches", type=int, nargs="+", default=[0, 50, 1000], help="lanes at a time, 0 for none")
     parser.add_argument("--tol", type=float, default=1e-4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--skip", choices=("grids", "problems"))
     given, rest = parser.parse_known_args(arguments)
+    import jax
+
+    if jax.config.jax_num_cpu_devices < 1:  # one for each core
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     if given.skip != "problems":
         _many(given.problems, given.sample, given.batches, given.tol, given.repeats)
     if given.skip != "grids":
