@@ -92,3 +92,26 @@ print(bool(jnp.isfinite(value)))
 def test_lanes_of_fits_under_grad_return_with_a_pool_of_two_threads(solver):
     # JAX before 0.11.2: lanes of a factorisation are tasks of the pool, whose thread waits for them
     assert run(LANES, solver, JAX_NUM_CPU_DEVICES="1", PJRT_NPROC="2") == "True"
+
+
+CONCAVE = """
+import jax, jax.numpy as jnp
+from jaxlearn.models import glm
+from jaxlearn.objectives import MCP
+keys = jax.random.split(jax.random.key(0), 2)
+X = jax.random.normal(keys[0], (200, 300))
+y = X[:, :40].sum(1) + jax.random.normal(keys[1], (200,))
+
+@jax.jit
+def follow(X, y):
+    model = glm.GLM(penalty=MCP(jnp.float32(1), 3.0))
+    return glm.path(model, X, y, glm.alpha_max(model, X, y) * jnp.geomspace(1, 0.1, 30))
+
+for _ in range(10):
+    path = jax.block_until_ready(follow(X, y))
+print(bool((path.status >= 0).all()))
+"""
+
+
+def test_a_path_from_two_starts_returns_with_a_pool_of_two_threads():
+    assert run(CONCAVE, JAX_NUM_CPU_DEVICES="1", PJRT_NPROC="2") == "True"
