@@ -10,8 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Tests run thousands of small programs once each: they are compiled as fast as can be, with JAX 0.10 a Lasso in a quarter of the
-# time. `make test-all` compiles as users do.
+# Tests run thousands of small programs once each: they are compiled as fast as can be, with JAX 0.10 a Lasso in a quarter of
+# the time. `make test-all` compiles as users do.
 FAST_COMPILER = "--xla_backend_optimization_level=0"
 if tuple(map(int, version("jax").split(".")[:2])) < (0, 11):
     FAST_COMPILER += " --xla_cpu_use_fusion_emitters=false"  # later versions have no others
