@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--threads", type=int, choices=(1, 2), default=2)
     parser.add_argument("--repetitions", type=int, default=5, help="of each row")
+    parser.add_argument("--cutoff", type=float, help="stop fits of others that take so many times as long as ours")
     given = parser.parse_args()
     # before anything is imported: XLA, BLAS and OpenMP ask how many cores the process may use, once
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.threads])
@@ -27,8 +29,9 @@ def main() -> None:
     if unknown or not given.names:
         parser.error(f"unknown races {unknown}; there are:\n" + "\n".join(RACES))
     for name in given.names:
+        raced = RACES[name] if given.cutoff is None else replace(RACES[name], cutoff=given.cutoff)
         report.save(
-            race(RACES[name], lambda line: print(line, flush=True), given.repetitions),
+            race(raced, lambda line: print(line, flush=True), given.repetitions),
             "_1thread" if given.threads == 1 else "",
         )
     print(f"results: {report.folder()}")

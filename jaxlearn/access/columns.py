@@ -67,13 +67,16 @@ def column_quadratic(design: Design, y: Array, sample_weight: Array) -> ColumnQu
     return ColumnQuadratic(correlation, energy, squares, design, y, sample_weight)
 
 
-def gram_quadratic(design: Design, y: Array, sample_weight: Array) -> Quadratic:
-    """The same problem with its Gram matrix (p, p) in memory, for n ≫ p.
+def gram_quadratic(design: Design, y: Array, sample_weight: Array, gram: Array | None = None) -> Quadratic:
+    """The same problem with its Gram matrix (p, p) in memory, made or given, for n ≫ p.
 
     In float64 X is not needed afterwards. In float32 the moments lose too many digits to certify a solution by them, so
     residuals are still read from X, where it is at hand.
     """
-    (correlation, energy, squares), gram = design.fold(_second_moments, None, y, sample_weight)
+    if gram is None:
+        (correlation, energy, squares), gram = design.fold(_second_moments, None, y, sample_weight)
+    else:
+        (correlation, energy), squares = design.fold(_correlations, None, y, sample_weight), jnp.diagonal(gram)
     if design.dtype == jnp.float64 or "columns" not in design.serves:
         return GramQuadratic(correlation, energy, squares, gram)
     return ColumnQuadratic(correlation, energy, squares, design, y, sample_weight, gram)

@@ -15,13 +15,16 @@ from jaxlearn.objectives import ElasticNet as ElasticNetPenalty
 
 from .base import NO_SEED, LinearRegressor, compute, number, seed
 from .constraints import NON_NEGATIVE, SHARE, SPARSE
+from .given_gram import given_gram, is_gram
 from .inputs import Data, place, read
 from .programs import elastic_net, fit
 
 __all__ = ["ElasticNet", "Lasso", "sparse_model", "without_selection"]
 
 
-def sparse_model(params: Any, dtype: Any, *, alpha: Any, l1_ratio: Any, fit_intercept: bool) -> GLM:
+def sparse_model(
+    params: Any, dtype: Any, *, alpha: Any, l1_ratio: Any, fit_intercept: bool, gram: np.ndarray | None = None
+) -> GLM:
     """The configuration behind scikit-learn's parameters of a Lasso, whose objective has the scale of ours.
 
     Parameters
@@ -32,12 +35,9 @@ def sparse_model(params: Any, dtype: Any, *, alpha: Any, l1_ratio: Any, fit_inte
         Of the fit.
     alpha, l1_ratio : float
     fit_intercept : bool
+    gram : ndarray of shape (n_features, n_features), optional
+        What `given_gram` made of ``precompute``.
     """
-    if not isinstance(params.precompute, (bool, np.bool_, str)):
-        raise ValueError(
-            "`precompute` does not take a Gram matrix: it would have to be checked against the X, the weights and the "
-            "centring that it was made of. Pass True to have it made."
-        )
     random = params.selection == "random"
     return GLM(
         penalty=ElasticNetPenalty(number(alpha, dtype), number(l1_ratio, dtype), params.positive),
@@ -45,7 +45,8 @@ def sparse_model(params: Any, dtype: Any, *, alpha: Any, l1_ratio: Any, fit_inte
         max_steps=np.int32(1000 if params.max_iter is None else params.max_iter),
         fit_intercept=fit_intercept,
         solver="coordinate_descent" if random else "auto",
-        precompute=True if params.precompute is True else None,
+        precompute=True if params.precompute is True or is_gram(params.precompute) else None,
+        gram=None if gram is None else number(gram, dtype),
         random=random,
     )
 
@@ -73,9 +74,9 @@ class ElasticNet(MultiOutputMixin, RegressorMixin, LinearRegressor):
         Share of the l1 part. With 0 the closed form of `Ridge` is used.
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
-    precompute : bool, default=False
-        True holds the Gram matrix of X in memory; False leaves the choice to the shape of X. A given Gram matrix is
-        refused.
+    precompute : bool or array-like of shape (n_features, n_features), default=False
+        True holds the Gram matrix of X in memory; False leaves the choice to the shape of X. A matrix is ``XᵀX``, with
+        weights scaled to a mean of one, and X is centred if there is an intercept; it is compared with X.
     max_iter : int, default=1000
         Largest number of passes over the data.
     copy_X : bool, default=True
@@ -172,11 +173,11 @@ class ElasticNet(MultiOutputMixin, RegressorMixin, LinearRegressor):
         self : object
         """
         self._validate_params()
-        data = place(*read(self, X, y, sample_weight))
-        model = sparse_model(
-            self, data.dtype, alpha=self.alpha, l1_ratio=self.l1_ratio, fit_intercept=self.fit_intercept
-        )
-        return self._fit(data, model)
+        X, y, weight = read(self, X, y, sample_weight)
+        gram = given_gram(self.precompute, X, weight, self.fit_intercept)
+        data = place(X, y, weight)
+        options = {"alpha": self.alpha, "l1_ratio": self.l1_ratio, "fit_intercept": self.fit_intercept}
+        return self._fit(data, sparse_model(self, data.dtype, **options, gram=gram))
 
     def _fit(self, data: Data, model: GLM) -> ElasticNet:
         if self.alpha == 0:
@@ -223,9 +224,9 @@ class Lasso(ElasticNet):
         Strength. With 0 there is nothing to select: the closed form of `LinearRegression` is used, with a warning.
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
-    precompute : bool, default=False
-        True holds the Gram matrix of X in memory; False leaves the choice to the shape of X. A given Gram matrix is
-        refused.
+    precompute : bool or array-like of shape (n_features, n_features), default=False
+        True holds the Gram matrix of X in memory; False leaves the choice to the shape of X. A matrix is ``XᵀX``, with
+        weights scaled to a mean of one, and X is centred if there is an intercept; it is compared with X.
     copy_X : bool, default=True
         Without meaning: X is never written to.
     max_iter : int, default=1000

@@ -16,6 +16,7 @@ from jaxlearn.solvers.conjugate_gradient import ConjugateGradient
 from .base import NO_SEED, LinearRegressor, compute, number, seed, warn_unless_converged
 from .constraints import SHARE, SPARSE_CV
 from .folds import SplitterRouting, fold_weights
+from .given_gram import is_gram
 from .inputs import Data, place, read
 from .lasso import sparse_model, without_selection
 from .lasso_path import alpha_grid
@@ -41,8 +42,8 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
     precompute : "auto" or bool, default="auto"
-        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix
-        is refused.
+        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given one is
+        refused: it is that of no fold.
     max_iter : int, default=1000
         Largest number of passes over the data, for each strength.
     tol : float, default=1e-4
@@ -152,6 +153,8 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         self : object
         """
         self._validate_params()
+        if is_gram(self.precompute):
+            raise ValueError("`precompute` is a boolean or 'auto': the Gram matrix of all rows is that of no fold.")
         X, y, weight = read(self, X, y, sample_weight)
         folds = self._split(X, y, sample_weight, params)
         data = self._place(X, y, weight)
@@ -238,8 +241,8 @@ class LassoCV(ElasticNetCV):
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is never penalised.
     precompute : "auto" or bool, default="auto"
-        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix
-        is refused.
+        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given one is
+        refused: it is that of no fold.
     max_iter : int, default=1000
         Largest number of passes over the data, for each strength.
     tol : float, default=1e-4

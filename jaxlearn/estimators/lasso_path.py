@@ -13,6 +13,7 @@ from sklearn.utils import check_array, check_consistent_length, check_scalar
 from jaxlearn.models.glm import GLM
 
 from .base import compute, number, warn_unless_converged
+from .given_gram import given_gram, is_gram
 from .inputs import Data, place, refuse_traced
 from .lasso import sparse_model
 from .multi_task import grouped_model
@@ -74,11 +75,11 @@ def lasso_path(
         An older spelling of an integer `alphas`, accepted with a warning.
     alphas : int or array-like, default=100
         Number of strengths, or the strengths.
-    precompute : "auto" or bool, default="auto"
-        True holds the Gram matrix of X in memory; otherwise the choice is left to the shape of X. A given Gram matrix
-        is refused.
+    precompute : "auto", bool or array-like of shape (n_features, n_features), default="auto"
+        True holds the Gram matrix of X in memory; ``auto`` and False leave the choice to the shape of X. A matrix, for one
+        target, is ``XᵀX``; it is compared with X.
     Xy : None
-        Anything else is refused: it goes with a given Gram matrix.
+        Anything else is refused: it is one product with X.
     copy_X : bool, default=True
         Without meaning: X is never written to.
     coef_init : array-like of shape (n_features,) or (n_features, n_tasks), optional
@@ -181,17 +182,21 @@ def enet_path(
     ((2, 4), True)
     """
     if Xy is not None:
-        raise ValueError("`Xy` is not supported: it goes with a given Gram matrix, which `precompute` does not take.")
-    data = _read(X, y)
+        raise ValueError("`Xy` is not supported: it is one product with X, and is made anew.")
+    X, y = _read(X, y)
+    data = place(X, y, np.ones(X.shape[0], X.dtype)).of_tasks
     settings = SimpleNamespace(
         precompute=precompute, selection="cyclic", positive=positive, tol=tol, max_iter=max_iter, fit_intercept=False
     )
     if data.y.ndim > 1:
         if positive:
             raise ValueError("positive=True is not allowed for several tasks, y of shape (n_samples, n_tasks).")
+        if is_gram(precompute):
+            raise ValueError("`precompute` is a boolean or 'auto' for several tasks, y of shape (n_samples, n_tasks).")
         model = grouped_model(settings, data.dtype, alpha=1, l1_ratio=l1_ratio)
     else:
-        model = sparse_model(settings, data.dtype, alpha=1, l1_ratio=l1_ratio, fit_intercept=False)
+        gram = given_gram(precompute, X, np.ones(X.shape[0]), False)
+        model = sparse_model(settings, data.dtype, alpha=1, l1_ratio=l1_ratio, fit_intercept=False, gram=gram)
     grid = _grid(alphas, n_alphas, lambda n: alpha_grid(data, model, l1_ratio, eps, n))
     init = None if coef_init is None else np.asarray(coef_init, data.dtype)
     path = follow(data, model, number(grid, data.dtype), init)
@@ -200,12 +205,12 @@ def enet_path(
     return (*found, path.n_steps.tolist()) if return_n_iter else found
 
 
-def _read(X: Any, y: Any) -> Data:
+def _read(X: Any, y: Any) -> tuple[Any, np.ndarray]:
     refuse_traced(X, y)
     X = check_array(X, accept_sparse=("csr", "csc", "coo"), dtype=(np.float64, np.float32))  # pyright: ignore
     y = check_array(y, dtype=X.dtype, ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
-    return place(X, y, np.ones(X.shape[0], X.dtype)).of_tasks
+    return X, y
 
 
 def _grid(alphas: Any, n_alphas: Any, automatic: Any) -> np.ndarray:

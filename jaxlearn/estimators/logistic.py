@@ -23,7 +23,7 @@ from .smooth import SOLVERS, minimise
 
 __all__ = ["LogisticRegression", "warn_deprecated"]
 
-# Other names of L-BFGS, which finds what the solvers do that scikit-learn has under them.
+# Names that scikit-learn has for solvers whose minimum others find here.
 ALIASES = ("liblinear", "newton-cg", "sag", "saga")
 # Names that select features, all by the same solver.
 SELECTING = ("auto", "saga", "liblinear")
@@ -71,8 +71,10 @@ class LogisticRegression(ProbabilisticClassifier):
         ``auto`` begins with L-BFGS in the metric of the rows, or of a sample, and goes on with Newton's method if it has
         not ended after as many passes as that is estimated to cost; see ``solver_``. ``newton-cholesky`` is Newton's
         method, ``sketchy-`` are stochastic gradients with reduced variance and a preconditioner from a sample of the
-        rows, for dense rows. scikit-learn's other names are L-BFGS, which reaches the same minimum; ``liblinear`` takes
-        two classes. With an l1 part ``auto``, ``saga`` and ``liblinear`` are proximal Newton, and the others refused.
+        rows, for dense rows. scikit-learn's other names reach the same minimum: ``newton-cg`` and ``liblinear`` are Newton's
+        method where Hessians are cheap, else L-BFGS, which ``sag`` and ``saga`` are; ``liblinear`` takes two classes, and
+        a penalty. With an l1 part ``auto``, ``saga`` and ``liblinear`` (which takes it alone) are proximal Newton, and
+        the others refused.
     max_iter : int, default=100
         Largest number of passes over the data; of ``sketchy-``, of epochs.
     verbose : int, default=0
@@ -224,8 +226,16 @@ class LogisticRegression(ProbabilisticClassifier):
             )
         if self.dual:
             raise ValueError(
-                "dual=True is not supported: LogisticRegression solves the primal problem; use dual=False."
+                f"Solver {self.solver} supports only dual=False, got dual=True: the primal problem is solved."
             )
+        if self.penalty == "elasticnet" and self.l1_ratio is None:
+            raise ValueError("penalty='elasticnet' asks for a number between 0 and 1, got l1_ratio=None.")
+        if self.solver == "liblinear" and 0 < self._share < 1:
+            raise ValueError(
+                "Only 'saga' solver supports elasticnet penalty, got solver=liblinear: use 'auto', or an l1_ratio of 0 or 1."
+            )
+        if self.solver == "liblinear" and (self.penalty is None or np.isinf(self.C)):
+            raise ValueError("penalty=None is not supported for the liblinear solver, nor is C=inf: use 'auto'.")
         if self.intercept_scaling != 1:
             raise ValueError(
                 f"intercept_scaling={self.intercept_scaling} is not supported: it scales liblinear's penalty on the "

@@ -33,7 +33,7 @@ from .inputs import Data, place, read
 from .logistic import ALIASES, LogisticRegression, warn_deprecated
 from .logistic_folds import Fits, fit_grid, joined, scores_of
 from .programs import Path
-from .smooth import path_solver
+from .smooth import named, path_solver
 
 __all__ = ["LogisticRegressionCV"]
 
@@ -65,8 +65,9 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         What is maximised: accuracy by default. It and ``neg_log_loss`` are computed with the fits, others on the host.
     solver : {"auto", "lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}, default="auto"
         ``auto`` is Newton's method where the Hessian is estimated to be cheap, else L-BFGS, for all folds; see
-        ``solver_``. ``newton-cholesky`` is Newton's method, scikit-learn's other names are L-BFGS; ``liblinear`` takes two
-        classes. With an l1 part ``auto``, ``saga`` and ``liblinear`` are proximal Newton, and the others refused.
+        ``solver_``. ``newton-cholesky`` is Newton's method, ``newton-cg`` and ``liblinear`` are as ``auto``, scikit-learn's
+        other names L-BFGS; ``liblinear`` takes two classes. With an l1 part ``auto``, ``saga`` and ``liblinear`` (which takes
+        it alone) are proximal Newton, and the others refused.
     tol : float, default=1e-4
         Stop when no entry of the gradient, of the objective divided by ``C Σ s_i``, is larger; with an l1 part, when the
         duality gap is at most `tol` times the loss that a constant leaves.
@@ -217,8 +218,9 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         _raise_for_params(params, self, "fit")
         self.Cs_ = self._inverse_strengths()
         self.l1_ratios_ = self._shares()
-        one = self._one(1.0, self.l1_ratios_.max())
-        one._refuse_unsupported()
+        for ratio in self.l1_ratios_:
+            self._one(1.0, ratio)._refuse_unsupported()
+        one = self._one(1.0, 0.0)
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
         data = place(X, *one._encode(y, weight))
         self.classes_ = one.classes_
@@ -310,8 +312,9 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         model = eqx.tree_at(lambda m: m.penalty.alpha, self._one(1.0, l1_ratio)._model(data), number(1, data.dtype))
         if model.kind != "smooth":
             return model
-        solver = {"auto": path_solver(data), "newton-cholesky": "newton"}.get(self.solver, "lbfgs")
-        return dataclasses.replace(model, solver=solver)
+        return dataclasses.replace(
+            model, solver=path_solver(data) if self.solver == "auto" else named(self.solver, data)
+        )
 
     def _scores(self, fits: Fits, X: Any, y: np.ndarray, folds: list, params: dict) -> np.ndarray:
         """Of each fit, by a scorer that sees it as a `LogisticRegression`."""

@@ -16,15 +16,15 @@ from .base import NO_SEED, compute
 from .inputs import Data
 from .programs import smooth
 
-__all__ = ["SOLVERS", "minimise", "path_solver", "patience"]
+__all__ = ["SOLVERS", "minimise", "named", "path_solver", "patience"]
 
 # Ours under the names of an estimator.
 SOLVERS: dict[str, str] = {"auto": "lbfgs", "lbfgs": "lbfgs", "newton-cholesky": "newton"}
 SOLVERS |= {f"sketchy-{method}": method for method in METHODS}
 
-# Newton's method from where L-BFGS has got to: about so many steps, each of which takes as long as p / 15 passes
+# Newton's method from where L-BFGS has got to: about so many passes, and Hessians, each of which takes as long as p / 15 passes
 # (28 to 784 features on two cores: p / 8 to p / 31).
-NEWTON_STEPS, PASSES_FOR_A_FEATURE = 6, 1 / 15
+NEWTON_PASSES, NEWTON_HESSIANS, PASSES_FOR_A_FEATURE = 7, 3, 1 / 15
 # Most coefficients whose Hessian auto would form, and flops of passes that cost less than to compile a second program.
 MOST_COEFFICIENTS, CHEAP = 1024, 4e9
 # Of a path, whose fits begin near their ends: Newton's method took 1 to 8 steps for each of ten strengths, 3.6 in the mean,
@@ -40,7 +40,7 @@ def patience(data: Data) -> int:
     """
     if data.y.ndim > 1 or data.n_features > MOST_COEFFICIENTS:
         return np.iinfo(np.int32).max
-    passes = NEWTON_STEPS * (1 + PASSES_FOR_A_FEATURE * data.n_features)
+    passes = NEWTON_PASSES + NEWTON_HESSIANS * PASSES_FOR_A_FEATURE * data.n_features
     return int(max(passes, CHEAP / (4 * data.n_samples * data.n_features)))
 
 
@@ -58,6 +58,14 @@ def path_solver(data: Data) -> str:
     return "newton" if PATH_STEPS * (1 + hessian) <= PATH_PASSES + gram else "lbfgs"
 
 
+def named(solver: str, data: Data) -> str:
+    """What runs under the name of a solver; other names of scikit-learn's are those of methods that stand for them.
+
+    Newton's by conjugate gradients are Newton's method where Hessians are cheap, which ends with as many digits, else L-BFGS.
+    """
+    return SOLVERS.get(solver) or (path_solver(data) if solver in ("newton-cg", "liblinear") else "lbfgs")
+
+
 def minimise(
     data: Data, model: GLM, start: Any, *, solver: str, max_iter: int, drawn: np.ndarray = NO_SEED, change: bool = True
 ) -> tuple[FittedGLM, str]:
@@ -70,7 +78,7 @@ def minimise(
         Its solver and number of steps are replaced.
     start : (coef, intercept)
     solver : str
-        Of `SOLVERS`, or another name of L-BFGS.
+        Of `SOLVERS`, or another name of scikit-learn's.
     max_iter : int
         Passes, of all solvers together.
     drawn : ndarray
@@ -78,7 +86,7 @@ def minimise(
     change : bool
         Whether ``auto`` may go on with Newton's method, which wants a convex loss.
     """
-    name = SOLVERS.get(solver, "lbfgs")
+    name = named(solver, data)
     if name in METHODS and data.is_sparse:
         raise ValueError(f"solver={solver!r} takes dense rows; for a sparse X use solver='auto'.")
 

@@ -269,8 +269,14 @@ def by_columns(model: GLM, centred: Centred, n_alphas: int) -> Quadratic:
     # a Gram matrix costs as much as p / 2 passes, a path about one for each alpha
     worth = n_features <= n_samples and n_features <= min(MEDIUM, 4 * n_alphas)
     gram = (n_features <= SMALL or worth) if model.precompute is None else model.precompute
-    build = gram_quadratic if gram else column_quadratic
-    return build(centred.design, centred.y, centred.sample_weight)
+    return _quadratic(model, centred, gram)
+
+
+def _quadratic(model: GLM, centred: Centred, gram: bool) -> Quadratic:
+    rows = centred.design, centred.y, centred.sample_weight
+    if model.gram is not None:
+        return gram_quadratic(*rows, lax.stop_gradient(jnp.asarray(model.gram, centred.y.dtype)))
+    return gram_quadratic(*rows) if gram else column_quadratic(*rows)
 
 
 def limits(model: GLM, dtype: Any, first: ArrayLike) -> tuple[Array, Array, Array]:
@@ -309,8 +315,7 @@ def fit_sparse(model: GLM, centred: Centred, init: Array | None, key: Array | No
 def _fit_columns(model: GLM, centred: Centred, solver: Any, init: Array | None, key: Array | None) -> Solution:
     """Solve for all columns together, by coordinate descent or, if they are few, by feature-sign Newton."""
     held = constant(centred)
-    build = gram_quadratic if model.precompute or held.design.shape[1] <= SMALL else column_quadratic
-    quadratic = build(held.design, held.y, held.sample_weight)
+    quadratic = _quadratic(model, held, model.precompute or held.design.shape[1] <= SMALL)
     strengths = lax.stop_gradient(model.penalty.strengths(quadratic.correlation))
     start = jnp.zeros_like(quadratic.correlation) if init is None else lax.stop_gradient(jnp.asarray(init))
     tol = jnp.asarray(model.tol, start.dtype) * quadratic.energy

@@ -73,6 +73,9 @@ class GLM(eqx.Module):
         have so many columns.
     precompute : bool, optional
         With l1: hold the Gram matrix. By default when that saves work.
+    gram : (p, p), optional
+        With l1 and one target: ``Σ ω x xᵀ`` of the centred rows, ω the weights divided by their sum, where it is known. Only
+        the caller can know that it is that of X: nothing is checked.
     random : bool
         Coordinate descent visits blocks in a random order, drawn from `key`.
     """
@@ -81,6 +84,7 @@ class GLM(eqx.Module):
     penalty: Penalty = NoPenalty()
     tol: ArrayLike = 1e-4
     max_steps: ArrayLike = 1000
+    gram: ArrayLike | None = None
     fit_intercept: bool = eqx.field(static=True, default=True)
     solver: str = eqx.field(static=True, default="auto")
     working_set: int | None = eqx.field(static=True, default=None)
@@ -99,6 +103,8 @@ class GLM(eqx.Module):
             raise ValueError(f"`preconditioner={self.preconditioner!r}`; expected one of {PRECONDITIONERS}.")
         if kind in ("groups", "concave") and not isinstance(self.loss, Squared):
             raise ValueError(f"{type(self.penalty).__name__} takes the loss Squared; got {type(self.loss).__name__}.")
+        if self.gram is not None and kind != "sparse":
+            raise ValueError("`gram` goes with squared losses of one target and an l1 penalty.")
         if kind == "sparse_smooth" and not isinstance(self.loss, (Logistic, Multinomial, Poisson)):
             raise ValueError(f"{type(self.loss).__name__} takes the penalties NoPenalty and L2; got ElasticNet.")
         if kind == "sparse_smooth" and self.penalty.positive and self.fit_intercept:  # type: ignore[attr-defined]

@@ -129,7 +129,9 @@ def test_one_class():
         (LogisticRegression(l1_ratio=1.0, solver="lbfgs"), "supports only"),
         (LogisticRegression(dual=True, solver="liblinear"), "dual=True"),
         (LogisticRegression(intercept_scaling=2.0, solver="liblinear"), "intercept_scaling"),
-        (Lasso(precompute=np.eye(3)), "does not take a Gram matrix"),
+        (LogisticRegression(l1_ratio=0.5, solver="liblinear"), "Only 'saga' solver supports elasticnet"),
+        (LogisticRegression(C=np.inf, solver="liblinear"), "penalty=None is not supported"),
+        (Lasso(precompute=np.eye(4)), "has shape"),
         (Ridge(solver="lbfgs"), "positive=True"),
         (Ridge(solver="svd", positive=True), "does not support positive fitting"),
         (Ridge(alpha=[1.0, 2.0]), "penalties do not correspond"),
@@ -151,6 +153,11 @@ def test_older_spellings_warn():
     np.testing.assert_array_equal(older.coef_, LogisticRegression(solver="saga", l1_ratio=1.0).fit(X, y > 0).coef_)
     with pytest.warns(FutureWarning, match="'l1_ratio=None' was deprecated"):
         LogisticRegression(l1_ratio=None).fit(X, y > 0)
+    with (
+        pytest.warns(FutureWarning, match="'penalty' was deprecated"),
+        pytest.raises(ValueError, match="l1_ratio=None"),
+    ):
+        LogisticRegression(penalty="elasticnet", l1_ratio=None).fit(X, y > 0)
     with pytest.warns(FutureWarning, match="'n_alphas' was deprecated"):
         alphas = lasso_path(X, y, n_alphas=3)[0]
     np.testing.assert_array_equal(alphas, lasso_path(X, y, alphas=3)[0])

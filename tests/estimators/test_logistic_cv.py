@@ -214,6 +214,7 @@ def test_classes_that_a_fold_lacks():
         ({"l1_ratios": []}, "between 0 and 1"),
         ({"l1_ratios": [1.0], "Cs": [np.inf]}, "Cs=inf"),
         ({"l1_ratios": [1.0], "solver": "lbfgs"}, "supports only 'l2'"),
+        ({"l1_ratios": [0.0, 0.5, 1.0], "solver": "liblinear"}, "Only 'saga' solver"),
         ({"dual": True}, "dual=True"),
         ({"intercept_scaling": 2.0}, "intercept_scaling"),
         ({"class_weight": {"z": 2.0}}, "class labels as keys|not in class_weight"),

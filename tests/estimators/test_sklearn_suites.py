@@ -54,7 +54,7 @@ jaxlearn.linear_model.LogisticRegressionCV.__init__.__kwdefaults__["l1_ratios"] 
 """,
 }
 # Where some tests of a file are run: those that say this.
-ABOUT = {"test_logistic": "LogisticRegressionCV"}
+ABOUT: dict = {}
 PLUGIN = """
 def pytest_collection_modifyitems(items):
     import inspect

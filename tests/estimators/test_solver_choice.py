@@ -56,7 +56,7 @@ def test_auto_says_what_it_ran(monkeypatch):
     quick = LogisticRegression(tol=1e-8).fit(X, y)
     assert quick.solver_ == "lbfgs"
     monkeypatch.setattr(smooth, "CHEAP", 0)  # as if these rows were many
-    monkeypatch.setattr(smooth, "NEWTON_STEPS", 2)
+    monkeypatch.setattr(smooth, "NEWTON_PASSES", 2)
     patient = LogisticRegression(tol=1e-8).fit(X, y)
     assert patient.solver_ == "lbfgs, then newton"
     assert 2 < patient.n_iter_[0] < quick.n_iter_[0]  # Newton's method begins where the other got to

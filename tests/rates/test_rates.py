@@ -63,13 +63,31 @@ def test_newton_converges_quadratically(x64):
     X = rng.standard_normal((200, 5))
     y = (X.sum(1) + rng.standard_normal(200) > 0) * 1.0
     problem = Problem(Objective(Logistic(), L2(0.01)), Dense(jnp.asarray(X)), jnp.asarray(y), jnp.full(200, 1 / 200))
-    trace = solve(problem, NewtonCholesky(), jnp.zeros(5), budget=Budget(1e-14, 20, trace=20)).trace
+    trace = solve(problem, NewtonCholesky(keep=0.0), jnp.zeros(5), budget=Budget(1e-14, 20, trace=20)).trace
     errors = np.asarray(trace)[np.isfinite(trace)]
     assert len(errors) <= 9
     late = np.flatnonzero((errors < 5e-3) & (errors > 1e-7))
     # e₊ ≤ (M / 2 μ²) e² with μ ≥ alpha is an upper bound that no run attains; 1 / 2 alpha is what is seen within it
     assert len(late) > 1
     assert (errors[late + 1] < 50 * errors[late] ** 2).all()
+
+
+def test_newton_keeps_a_hessian_while_it_gains(x64):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 5))
+    y = (X.sum(1) + rng.standard_normal(200) > 0) * 1.0
+    problem = Problem(Objective(Logistic(), L2(0.01)), Dense(jnp.asarray(X)), jnp.asarray(y), jnp.full(200, 1 / 200))
+    kept = {
+        keep: solve(problem, NewtonCholesky(keep), jnp.zeros(5), budget=Budget(1e-10, 100, trace=100))
+        for keep in (0.0, 0.3, 0.999)
+    }
+    steps = [int(found.n_steps) for found in kept.values()]
+    assert steps[0] < steps[1] < steps[2]  # the first Hessian alone converges linearly
+    assert steps[1] <= 2 * steps[0]
+    for found in kept.values():
+        np.testing.assert_allclose(found.params, kept[0.0].params, atol=1e-8)
+    trace = np.asarray(kept[0.999].trace)[3 : steps[2]]
+    assert (trace[1:] > 0.3 * trace[:-1]).mean() > 0.5
 
 
 def test_conjugate_gradients_end_after_as_many_steps_as_distinct_eigenvalues(x64):
