@@ -139,26 +139,29 @@ def warn_unless_converged(
         return
     worst = np.flatnonzero(failed)[np.argmax(np.nan_to_num(residual[failed], nan=np.inf))]
     name = estimator if isinstance(estimator, str) else type(estimator).__name__
-    which = ":" if status.size == 1 else f" in {failed.sum()} of {status.size} fits; the worst has a"
+    which = "" if status.size == 1 else f", the worst of {failed.sum()} of {status.size} fits"
     steps = np.broadcast_to(n_steps, status.shape)[worst]
+    # in words that scikit-learn's users may have a filter for
     warnings.warn(
-        f"{name} did not converge{which} {certificate} {residual[worst]:.3g}, tolerance {float(tol):.3g} (in the "
-        f"units that `tol` is documented in), after {steps} steps. {SENTENCES[status[worst]]} "
-        f"{_remedy(status[worst], dtype)}",
+        f"{name}{which}: {certificate} {residual[worst]:.3g}, tolerance {float(tol):.3g} (in the units that `tol` is "
+        f"documented in), after {steps} steps. Objective did not converge. {_remedy(status[worst], dtype)}",
         ConvergenceWarning,
         stacklevel=4,
     )
 
 
 def _remedy(status: int, dtype: Any) -> str:
-    if status == STALLED and dtype == np.float32:
-        return "Fit in float64, or raise `tol`: float32 cannot certify more."
-    if status == STALLED:
-        return "Raise `tol`, or scale the features: they may differ by many orders of magnitude."
     if status == MAX_STEPS:
         more = ", or fit in float64" if dtype == np.float32 else ""
-        return f"Raise `max_iter`, or scale the features to a common variance{more}."
-    return "The data may contain large values and need to be scaled."
+        return (
+            "You might want to increase the number of iterations, `max_iter`, or to scale the features to a common "
+            f"variance{more}."
+        )
+    if status != STALLED:
+        return f"{SENTENCES[status]} The data may contain large values and need to be scaled."
+    if dtype == np.float32:
+        return f"{SENTENCES[status]} Fit in float64, or raise `tol`: float32 cannot certify more."
+    return f"{SENTENCES[status]} Raise `tol`, or scale the features: they may differ by many orders of magnitude."
 
 
 def check_finite(*arrays: Any) -> None:

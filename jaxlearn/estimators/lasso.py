@@ -182,7 +182,8 @@ class ElasticNet(MultiOutputMixin, RegressorMixin, LinearRegressor):
     def _fit(self, data: Data, model: GLM) -> ElasticNet:
         if self.alpha == 0:
             warnings.warn(
-                "With alpha=0 nothing is selected and nothing shrunk: you are advised to use LinearRegression.",
+                "With alpha=0, this algorithm does not converge well. You are advised to use the LinearRegression "
+                "estimator, in whose closed form it is solved here.",
                 stacklevel=3,
             )
         closed = self._closed_form(model)

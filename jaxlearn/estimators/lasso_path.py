@@ -59,6 +59,7 @@ def lasso_path(
     positive=False,
     max_iter=1000,
     tol=1e-4,
+    **params,
 ):
     """Lasso for a decreasing grid of strengths, each from the solution before it; without an intercept.
 
@@ -94,6 +95,8 @@ def lasso_path(
         Largest number of passes over the data, for each strength.
     tol : float, default=1e-4
         Stop when the duality gap is at most `tol` times the mean of y².
+    **params : dict
+        Refused by name.
 
     Returns
     -------
@@ -130,6 +133,7 @@ def lasso_path(
         positive=positive,
         max_iter=max_iter,
         tol=tol,
+        **params,
     )
 
 
@@ -151,6 +155,7 @@ def enet_path(
     check_input=True,
     max_iter=1000,
     tol=1e-4,
+    **params,
 ):
     """Elastic net for a decreasing grid of strengths, each from the solution before it; without an intercept.
 
@@ -165,7 +170,7 @@ def enet_path(
         Share of the l1 part. An automatic grid asks for more than 0.
     check_input : bool, default=True
         Without meaning: the input is always checked.
-    eps, n_alphas, alphas, precompute, Xy, copy_X, coef_init, verbose, return_n_iter, positive, max_iter, tol
+    eps, n_alphas, alphas, precompute, Xy, copy_X, coef_init, verbose, return_n_iter, positive, max_iter, tol, params
         As in `lasso_path`.
 
     Returns
@@ -181,6 +186,8 @@ def enet_path(
     >>> coefs.shape, bool(abs(coefs[:, 0]).max() < 1e-9)
     ((2, 4), True)
     """
+    if params:
+        raise ValueError("Unexpected parameters in params", sorted(params))
     if Xy is not None:
         raise ValueError("`Xy` is not supported: it is one product with X, and is made anew.")
     X, y = _read(X, y)

@@ -80,8 +80,8 @@ class LogisticRegressionCV(ProbabilisticClassifier):
     verbose : int, default=0
         Without meaning: a compiled program prints nothing.
     refit : bool, default=True
-        Whether to fit all data at the best mean score, from the mean of the folds' solutions; else the solutions that are
-        best in their folds, and what they were found with, are averaged.
+        Whether to fit all data at the best mean score, as a `LogisticRegression` would; else the solutions that are best in
+        their folds, and what they were found with, are averaged.
     intercept_scaling : float, default=1
         Only 1: the intercept is not penalised, also not with ``solver="liblinear"``.
     random_state : int, RandomState instance or None, default=None
@@ -334,9 +334,9 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         # ties go to the first C, then to the first share, as in scikit-learn
         C, ratio = np.unravel_index(scores.sum(0).T.argmax(), scores.shape[:0:-1])
         self.C_, self.l1_ratio_ = float(self.Cs_[C]), float(self.l1_ratios_[ratio])
-        start = grid.values.coef[:, ratio, C].mean(0), grid.values.intercept[:, ratio, C].mean(0)
         solver = "newton-cholesky" if self.solver_.startswith("newton") else "lbfgs"
-        best: Any = self._one(self.C_, self.l1_ratio_, "auto" if self.l1_ratio_ else solver)._fit(data, start)
+        best: Any = self._one(self.C_, self.l1_ratio_, "auto" if self.l1_ratio_ else solver)
+        best._fit(data, best._start(data))
         for name in ("coef_", "intercept_", "certificate_", "converged_"):
             setattr(self, name, getattr(best, name))
 

@@ -90,15 +90,21 @@ def hessian(loss: Loss, X: Any, y: Array, w: Array, f: Array) -> Array:
 
 def second_order(query: tuple[Loss, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, Array]:
     """A lift: value, gradient and `hessian` of ``Σ ω_i loss(y_i, X_i b)`` at the query, a loss and b."""
-    return _with_hessian((*query, True), X, y, w)
+    loss, coef = query
+    f = X.matvec(coef)
+    return *_first_order(loss, X, y, w, f), hessian(loss, X, y, w, f)
 
 
-def _with_hessian(query: tuple[Loss, Array, Any], X: Any, y: Array, w: Array) -> tuple[Array, Array, Array]:
+def _with_hessian(query: tuple[Loss, Array, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array, Array]:
     """As `second_order`, with zeros in the place of a Hessian that is not asked for."""
     loss, coef, wanted = query
     f = X.matvec(coef)
+    value, gradient = _first_order(loss, X, y, w, f)
+    # zeros of these rows: split over a mapped axis, both branches must be of one kind
+    nothing = jnp.zeros((coef.size, coef.size), f.dtype) * jnp.where(jnp.isfinite(value), value, 0)
+    return value, gradient, lax.cond(wanted, lambda: hessian(loss, X, y, w, f), lambda: nothing)
+
+
+def _first_order(loss: Loss, X: Any, y: Array, w: Array, f: Array) -> tuple[Array, Array]:
     slope = loss.gradient(y, f)
-    gradient = X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope)
-    nothing = jnp.zeros((coef.size, coef.size), f.dtype)
-    matrix = lax.cond(wanted, lambda: hessian(loss, X, y, w, f), lambda: nothing)
-    return (w @ loss.value(y, f)).sum(), gradient, matrix
+    return (w @ loss.value(y, f)).sum(), X.rmatvec(w * slope if slope.ndim == 1 else w[:, None] * slope)

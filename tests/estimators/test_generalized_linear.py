@@ -39,7 +39,9 @@ def test_minima_are_those_of_scikit_learn(kind, solver):
         np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=atol)
         np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=10 * atol)
         np.testing.assert_allclose(ours.predict(rows), theirs.predict(X), rtol=10 * atol)
-        np.testing.assert_allclose(ours.score(rows, y, WEIGHT), theirs.score(X, y, WEIGHT), atol=1e-4 if exact else 1e-3)
+        np.testing.assert_allclose(
+            ours.score(rows, y, WEIGHT), theirs.score(X, y, WEIGHT), atol=1e-4 if exact else 1e-3
+        )
         assert ours.converged_
         assert ours.certificate_ <= ours.tol
 

@@ -26,7 +26,12 @@ def test_the_solution_is_that_without(data_dtype, p, selection):
     X, y, weight = data(data_dtype, p)
     X = X - np.average(X, axis=0, weights=weight).astype(data_dtype)
     share = weight / weight.mean()
-    options = {"alpha": 0.1, "tol": 1e-9 if data_dtype == np.float64 else 1e-6, "selection": selection, "random_state": 0}
+    options = {
+        "alpha": 0.1,
+        "tol": 1e-9 if data_dtype == np.float64 else 1e-6,
+        "selection": selection,
+        "random_state": 0,
+    }
     given = ElasticNet(precompute=(X.T * share) @ X, **options).fit(X, y, weight)
     made = ElasticNet(**options).fit(X, y, weight)
     np.testing.assert_allclose(given.coef_, made.coef_, atol=1e-5 if data_dtype == np.float64 else 1e-3)
@@ -40,7 +45,10 @@ def test_it_is_used():
         rows = jnp.asarray(X - X.mean(0)), jnp.asarray(y)
         model = glm.GLM(penalty=Penalty(0.1, 0.5), tol=1e-12, fit_intercept=False)
         right, twice = (
-            glm.fit(glm.GLM(penalty=model.penalty, tol=1e-12, fit_intercept=False, gram=k * rows[0].T @ rows[0] / 150), *rows)
+            glm.fit(
+                glm.GLM(penalty=model.penalty, tol=1e-12, fit_intercept=False, gram=k * rows[0].T @ rows[0] / 150),
+                *rows,
+            )
             for k in (1, 2)
         )
         np.testing.assert_allclose(right.coef, glm.fit(model, *rows).coef, atol=1e-9)

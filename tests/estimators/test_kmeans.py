@@ -271,7 +271,7 @@ def test_bad_input():
         ConvergenceWarning, match=r"Number of distinct clusters \(2\) found smaller than n_clusters \(3\)"
     ):
         KMeans(3, random_state=0).fit(np.repeat([[0.0, 1], [2, 3]], 10, axis=0))
-    with pytest.warns(ConvergenceWarning, match="KMeans did not converge"):
+    with pytest.warns(ConvergenceWarning, match="KMeans: .*did not converge"):
         KMeans(6, max_iter=1, random_state=0).fit(X)
     with pytest.raises(ValueError, match="splits rows in memory"):
         BisectingKMeans(3).fit(stream(X))

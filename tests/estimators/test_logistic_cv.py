@@ -172,7 +172,7 @@ def test_programs_do_not_grow_with_the_grid(count_compiles):
 def test_unconverged_fits_are_counted():
     X, y, _ = data()
     with pytest.warns(
-        ConvergenceWarning, match=r"LogisticRegressionCV did not converge in \d of 9 fits.*gradient norm"
+        ConvergenceWarning, match=r"LogisticRegressionCV, the worst of \d of 9 fits: gradient norm.*did not converge"
     ):
         model = LogisticRegressionCV(max_iter=2, tol=1e-12, refit=False, **SETTINGS).fit(X, y)
     assert not model.converged_

@@ -65,7 +65,7 @@ def test_rows_are_the_regressions_of_the_textbook(data_dtype):
 def test_iterations_are_those_of_the_textbook():
     """From the columns of one iteration, the next: rows, then columns."""
     _, observed, _ = low_rank()
-    with pytest.warns(ConvergenceWarning, match="MatrixCompletion did not converge"):
+    with pytest.warns(ConvergenceWarning, match="MatrixCompletion: .*did not converge"):
         first = MatrixCompletion(K, max_iter=1, random_state=0).fit(observed)
     with pytest.warns(ConvergenceWarning):
         second = clone(first).set_params(max_iter=2).fit(observed)
