@@ -153,8 +153,6 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         self : object
         """
         self._validate_params()
-        if is_gram(self.precompute):
-            raise ValueError("`precompute` is a boolean or 'auto': the Gram matrix of all rows is that of no fold.")
         X, y, weight = read(self, X, y, sample_weight)
         folds = self._split(X, y, sample_weight, params)
         data = self._place(X, y, weight)
@@ -186,6 +184,8 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
         return self.l1_ratio
 
     def _model(self, data: Data, alpha: float, l1_ratio: float) -> GLM:
+        if is_gram(self.precompute):
+            raise ValueError("`precompute` is a boolean or 'auto': the Gram matrix of all rows is that of no fold.")
         return sparse_model(self, data.dtype, alpha=alpha, l1_ratio=l1_ratio, fit_intercept=self.fit_intercept)
 
     def _alphas(self, data: Data, l1_ratio: float) -> np.ndarray:

@@ -24,6 +24,8 @@ __all__ = ["FeatureSign"]
 # Products with G in the first burst and the longest, in units of K. K / 4 of them cost about as much as one Cholesky factor
 # (on CPUs, for K from 64 to 2048). In a shorter burst than the shortest, the search for a step size might be all of it.
 FIRST_BURST, LONGEST_BURST, SHORTEST_BURST = 0.25, 4, 16
+# Of as many entering coefficients, in units of K, the first Newton step is made without a burst.
+FEW = 1 / 16
 # A move is worth making if it gains more than so many ulps of the terms it is made of.
 NOISE = 0.5
 # A certificate is better if it is at most this much of another.
@@ -47,13 +49,17 @@ class _State(eqx.Module):
     gained: Array
 
 
+def _burst(share: float, coef: Array) -> Array:
+    return jnp.int32(max(SHORTEST_BURST, round(share * coef.shape[0])))
+
+
 class FeatureSign(Solver):
     """Feature-sign Newton: bursts of proximal gradient steps choose the signs, Newton steps solve for the values.
 
     *Minimises* ``½ bᵀ G b − q·b + Σ l1 |b| + ½ Σ l2 b²`` over b ∈ Rᴷ, or over b ≥ 0, for K small enough to factor G.
 
     *Step* First a burst of accelerated proximal gradient steps, with products in single precision, which lets many coordinates
-    enter and leave at once. Then,
+    enter and leave at once; a first step at which few enter does without. Then,
     with A the support, σ its signs and ``g = q − (G + l2) b``, one Newton step for the signs held fast:
     ``t_A = b_A + (G + l2)_AA⁻¹ (g − l1 σ)_A``. b moves to the best breakpoint of the objective along t − b, or to t with
     the coordinates that crossed zero set to zero, whichever is lower, if it is lower. Each burst is twice as long as the
@@ -89,7 +95,7 @@ class FeatureSign(Solver):
 
     def init(self, problem, params, key=None):
         g, energy = self._evaluate(problem.design, params)
-        burst = jnp.int32(max(SHORTEST_BURST, round(FIRST_BURST * params.shape[0])))
+        burst = self._first_burst(params, g)
         lipschitz = jnp.max(problem.design.squares + self.l2)
         lipschitz = jnp.where(lipschitz > 0, lipschitz, 1)
         gap = duality_gap(params, g, energy, (self.l1, self.l2), self.positive)
@@ -119,7 +125,11 @@ class FeatureSign(Solver):
         hessian = gram + jnp.diag(jnp.repeat(self.l2, len(gram) // len(self.l2)))
         start = state.coef, state.g
         rough = self._rough(hessian, state.energy)
-        near, lipschitz = accelerate(rough, self._held, start, state.lipschitz, state.burst)
+        near, lipschitz = lax.cond(
+            state.burst > 0,
+            lambda: accelerate(rough, self._held, start, state.lipschitz, state.burst),
+            lambda: (self._entered(start, quadratic.squares), state.lipschitz),
+        )
         moved = self._newton(hessian, near, state.g - self._times(hessian, near - state.coef))
         g, energy = self._evaluate(quadratic, moved)
         gap = duality_gap(moved, g, energy, (self.l1, self.l2), self.positive)
@@ -130,11 +140,30 @@ class FeatureSign(Solver):
         gained = (gain > noise) | (gap < ENOUGH * state.gap)
         there = moved, g, energy, gap
         coef, g, energy, gap = tree.where(gained, there, (state.coef, state.g, state.energy, state.gap))
-        longer = jnp.minimum(2 * state.burst, jnp.int32(max(SHORTEST_BURST, LONGEST_BURST * coef.shape[0])))
+        longer = jnp.clip(2 * state.burst, *(_burst(share, coef) for share in (FIRST_BURST, LONGEST_BURST)))
         better = (gap < ENOUGH * state.best_gap) | (gained & (gain > WORTHWHILE * eps * energy))
         n_idle = jnp.where(better, jnp.int32(0), state.n_idle + jnp.int32(1))
         best_gap = jnp.minimum(gap, state.best_gap)
-        return _State(coef, g, energy, gap, longer, lipschitz, best_gap, n_idle, gained)
+        # where no burst was made the next step makes one
+        return _State(coef, g, energy, gap, longer, lipschitz, best_gap, n_idle, gained | (state.burst == 0))
+
+    def _first_burst(self, coef: Array, g: Array) -> Array:
+        """None where few coefficients are about to enter: Newton's method alone is then likely to solve for all of them."""
+        few = (self._entering(coef, g) > 0).sum() <= FEW * coef.shape[0]
+        return jnp.where(few, jnp.int32(0), _burst(FIRST_BURST, coef))
+
+    def _entering(self, coef: Array, g: Array) -> Array:
+        """What pushes coefficients that are zero, beyond what holds them."""
+        push = g if self.positive else magnitude(g)
+        return jnp.where(magnitude(coef) > 0, 0, jnp.maximum(push - self.l1, 0))
+
+    def _entered(self, start: tuple[Array, Array], squares: Array) -> Array:
+        """With the mean of the steps to the minimum along each coordinate that enters: as each of them, it is lower."""
+        coef, g = start
+        excess = self._entering(coef, g)
+        enters = excess > 0
+        curvature = jnp.where(enters, (squares + self.l2) * magnitude(g), 1) * jnp.maximum(enters.sum(), 1)
+        return coef + of_each(excess / curvature, coef) * g
 
     def _times(self, hessian: Array, d: Array) -> Array:
         return jnp.matmul(d, hessian, precision=lax.Precision.HIGHEST)
