@@ -74,12 +74,13 @@ def gram_quadratic(design: Design, y: Array, sample_weight: Array, gram: Array |
     residuals are still read from X, where it is at hand.
     """
     if gram is None:
-        (correlation, energy, squares), gram = design.fold(_second_moments, None, y, sample_weight)
+        (correlation, energy, squares), matrix = design.fold(_second_moments, None, y, sample_weight)
     else:
         (correlation, energy), squares = design.fold(_correlations, None, y, sample_weight), jnp.diagonal(gram)
+        matrix = gram
     if design.dtype == jnp.float64 or "columns" not in design.serves:
-        return GramQuadratic(correlation, energy, squares, gram)
-    return ColumnQuadratic(correlation, energy, squares, design, y, sample_weight, gram)
+        return GramQuadratic(correlation, energy, squares, matrix)
+    return ColumnQuadratic(correlation, energy, squares, design, y, sample_weight, matrix)
 
 
 def _first_moments(_: Any, X: Design, y: Array, w: Array) -> tuple[Array, Array, Array]:
