@@ -23,7 +23,7 @@ def given_gram(precompute: Any, X: Any, weight: np.ndarray, fit_intercept: bool)
     Raises
     ------
     ValueError
-        Where it is not the Gram matrix of X: both are multiplied with one vector, by which nearly all errors show.
+        Where it is not the Gram matrix of X: both are multiplied with one random vector, by which nearly all errors show.
     """
     if not is_gram(precompute):
         return None
@@ -42,9 +42,9 @@ def given_gram(precompute: Any, X: Any, weight: np.ndarray, fit_intercept: bool)
             "Gram matrix was provided but X was centered to fit intercept: recomputing Gram matrix.", stacklevel=3
         )
         return None
-    signs = np.random.default_rng(0).standard_normal(n_features)
-    expected, found = (share * (X @ signs)) @ X, gram @ signs
-    wrong = ~(np.abs(found - expected) <= tolerance * size * (size @ np.abs(signs)))
+    probe = np.random.default_rng(0).standard_normal(n_features)
+    expected, found = (share * (X @ probe)) @ X, gram @ probe
+    wrong = ~(np.abs(found - expected) <= tolerance * size * (size @ np.abs(probe)))
     if wrong.any():
         raise ValueError(
             "Gram matrix passed in via 'precompute' parameter did not pass validation: it is not that of X, with its "
