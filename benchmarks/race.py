@@ -93,7 +93,7 @@ class Runner:
                 self.time(tol)  # compiles, imports
             seconds, answer = self.time(tol)
         except Exception as error:  # a library that cannot do it loses its row, not everybody's race
-            return Trial(tol, np.inf, np.nan, Answer(None), repr(error))
+            return Trial(tol, np.inf, np.nan, Answer(None), f"{type(error).__name__}: {error}".splitlines()[0])
         gap = self.problem.gap(answer)
         return Trial(tol, gap if np.isfinite(gap) else np.inf, seconds, answer)
 

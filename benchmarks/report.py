@@ -107,7 +107,7 @@ def _page(groups: list[tuple[dict, list[dict]]]) -> str:
         f"reaches the target. Times are the median and the minimum of {_repetitions(groups)} fits in one process, the",
         "rows in turn, NumPy arrays in and out. *Cold* is the first fit of a fresh process, compilation included and",
         "imports not. A row that misses the target has no time; in brackets is how long its best attempt took (*failed*:",
-        "it raised an error; *stopped*: some races end a peer's fit that takes ten times as long as ours). *vs scikit-learn*",
+        "it raised an error; *stopped*: some races end a peer's fit that takes many times as long as ours). *vs scikit-learn*",
         "is the median of scikit-learn's fastest row of the same dtype over that of the row: above 1 is faster.",
         "",
         "The judge's dual point for a Lasso is the rescaled residual. A library that certifies itself by a better dual point,",

@@ -158,7 +158,7 @@ class FeatureSign(Solver):
         return jnp.where(magnitude(coef) > 0, 0, jnp.maximum(push - self.l1, 0))
 
     def _entered(self, start: tuple[Array, Array], squares: Array) -> Array:
-        """With the mean of the steps to the minimum along each coordinate that enters: as each of them, it is lower."""
+        """With the mean of the steps to the minimum along each coordinate that enters: lower, as each is; groups may rise."""
         coef, g = start
         excess = self._entering(coef, g)
         enters = excess > 0
