@@ -216,7 +216,7 @@ class PoissonRegressor(_GeneralizedLinearRegressor):
     n_iter_ : int
         Passes over the data.
     solver_ : str
-        What ran: ``lbfgs``, ``newton`` or ``lbfgs, then newton``.
+        What ran: ``lbfgs``, ``newton``, ``sampled_newton``, or the first and then another: ``lbfgs, then newton``.
     certificate_ : float
         Largest entry of the gradient.
     converged_ : bool

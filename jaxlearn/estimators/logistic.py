@@ -70,8 +70,9 @@ class LogisticRegression(ProbabilisticClassifier):
             "sketchy-saga", "sketchy-katyusha"}, default="auto"
         ``auto`` begins with L-BFGS in the metric of the rows, or of a sample, and goes on with Newton's method if it has
         not ended after as many passes as that is estimated to cost; see ``solver_``. ``newton-cholesky`` is Newton's
-        method, ``sketchy-`` are stochastic gradients with reduced variance and a preconditioner from a sample of the
-        rows, for dense rows. scikit-learn's other names reach the same minimum: ``newton-cg`` and ``liblinear`` are Newton's
+        method, of many dense features or classes L-BFGS in the metric of a sample's Hessian; ``sketchy-`` are stochastic
+        gradients with reduced variance and a preconditioner from a sample of the rows, for dense rows. scikit-learn's other
+        names reach the same minimum: ``newton-cg`` and ``liblinear`` are Newton's
         method where Hessians are cheap, else L-BFGS, which ``sag`` and ``saga`` are; ``liblinear`` takes two classes, and
         a penalty. With an l1 part ``auto``, ``saga`` and ``liblinear`` (which takes it alone) are proximal Newton, and
         the others refused.
@@ -95,8 +96,8 @@ class LogisticRegression(ProbabilisticClassifier):
     n_iter_ : ndarray of shape (1,)
         Passes over the data, or epochs.
     solver_ : str
-        What ran: ``lbfgs``, ``newton``, ``svrg``, ``saga``, ``katyusha``, ``lbfgs, then newton`` or
-        ``prox-newton``.
+        What ran: ``lbfgs``, ``newton``, ``sampled_newton``, ``svrg``, ``saga``, ``katyusha``, ``prox-newton``, or two of
+        them, as in ``lbfgs, then newton``.
     certificate_ : float
         Largest entry of the gradient, or the duality gap.
     converged_ : bool

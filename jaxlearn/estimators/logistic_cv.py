@@ -334,7 +334,7 @@ class LogisticRegressionCV(ProbabilisticClassifier):
         # ties go to the first C, then to the first share, as in scikit-learn
         C, ratio = np.unravel_index(scores.sum(0).T.argmax(), scores.shape[:0:-1])
         self.C_, self.l1_ratio_ = float(self.Cs_[C]), float(self.l1_ratios_[ratio])
-        solver = "newton-cholesky" if self.solver_.startswith("newton") else "lbfgs"
+        solver = "lbfgs" if "lbfgs" in self.solver_ else "newton-cholesky"
         best: Any = self._one(self.C_, self.l1_ratio_, "auto" if self.l1_ratio_ else solver)
         best._fit(data, best._start(data))
         for name in ("coef_", "intercept_", "certificate_", "converged_"):

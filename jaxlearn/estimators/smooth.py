@@ -9,6 +9,7 @@ import equinox as eqx
 import numpy as np
 
 from jaxlearn.models.glm import GLM, FittedGLM
+from jaxlearn.solvers.sampled_newton import PASSES, PASSES_FOR_A_FEATURE, passes_for_hessian
 from jaxlearn.solvers.solution import MAX_STEPS
 from jaxlearn.solvers.variance_reduced import METHODS
 
@@ -22,9 +23,9 @@ __all__ = ["SOLVERS", "minimise", "named", "path_solver", "patience"]
 SOLVERS: dict[str, str] = {"auto": "lbfgs", "lbfgs": "lbfgs", "newton-cholesky": "newton"}
 SOLVERS |= {f"sketchy-{method}": method for method in METHODS}
 
-# Newton's method from where L-BFGS has got to: about so many passes, and Hessians, each of which takes as long as p / 15 passes
-# (28 to 784 features on two cores: p / 8 to p / 31).
-NEWTON_PASSES, NEWTON_HESSIANS, PASSES_FOR_A_FEATURE = 7, 3, 1 / 15
+# Newton's method from where L-BFGS has got to: about so many passes, and Hessians; of samples, which cost no more than a few
+# passes, nearly as many steps as the hardest of five problems took (93,000 × 54 of seven classes, 46; of two classes 11 to 16).
+NEWTON_PASSES, NEWTON_HESSIANS, SAMPLED_PASSES = 7, 3, 40
 # Most coefficients whose Hessian auto would form, and flops of passes that cost less than to compile a second program.
 MOST_COEFFICIENTS, CHEAP = 1024, 4e9
 # Of a path, whose fits begin near their ends: Newton's method took 1 to 8 steps for each of ten strengths, 3.6 in the mean,
@@ -33,29 +34,45 @@ MOST_COEFFICIENTS, CHEAP = 1024, 4e9
 PATH_STEPS, PATH_PASSES = 4, 20
 
 
+def n_classes(data: Data) -> int:
+    """Columns of coefficients."""
+    return data.y.shape[1] if data.y.ndim > 1 else 1
+
+
+def second_order(data: Data) -> str:
+    """``newton``, or ``sampled_newton`` where Hessians of all rows take long: of dense rows."""
+    dear = passes_for_hessian(data.n_features, n_classes(data)) > 2 * PASSES
+    return "sampled_newton" if dear and not data.is_sparse else "newton"
+
+
+def hessian_passes(data: Data) -> float:
+    """A Hessian and its factor, in passes over the data."""
+    n, p, k = data.n_samples, data.n_features, n_classes(data)
+    return passes_for_hessian(p, k) + PASSES_FOR_A_FEATURE * (p * k) ** 2 / (6 * n)
+
+
 def patience(data: Data) -> int:
     """Passes after which ``auto`` leaves L-BFGS for Newton's method.
 
     As many as Newton's method is estimated to cost, so that in hindsight about twice the best of the two was paid at most.
     """
-    if data.y.ndim > 1 or data.n_features > MOST_COEFFICIENTS:
+    if data.n_features * n_classes(data) > MOST_COEFFICIENTS:
         return np.iinfo(np.int32).max
-    passes = NEWTON_PASSES + NEWTON_HESSIANS * PASSES_FOR_A_FEATURE * data.n_features
-    return int(max(passes, CHEAP / (4 * data.n_samples * data.n_features)))
+    sampled = second_order(data) == "sampled_newton"
+    passes = SAMPLED_PASSES if sampled else NEWTON_PASSES + NEWTON_HESSIANS * hessian_passes(data)
+    return int(max(passes, CHEAP / (4 * data.n_samples * data.n_features * n_classes(data))))
 
 
 def path_solver(data: Data) -> str:
-    """``newton`` or ``lbfgs``, whichever is estimated to follow a path of smooth fits in less time.
+    """A Newton method or ``lbfgs``, whichever is estimated to follow a path of smooth fits in less time.
 
-    In passes: Hessians are k (k + 1) / 2 Gram matrices, one is what L-BFGS has its metric of, and the factors' flops take as
-    long as theirs.
+    In passes: one Gram matrix and its factor is what L-BFGS has its metric of.
     """
-    n, p, k = data.n_samples, data.n_features, data.y.shape[1] if data.y.ndim > 1 else 1
-    if p * k > MOST_COEFFICIENTS:
+    if data.n_features * n_classes(data) > MOST_COEFFICIENTS:
         return "lbfgs"
-    hessian = PASSES_FOR_A_FEATURE * (p * (k + 1) / 2 + (p * k) ** 2 / (6 * n))
-    gram = PASSES_FOR_A_FEATURE * (p + p**2 / (6 * n * k))
-    return "newton" if PATH_STEPS * (1 + hessian) <= PATH_PASSES + gram else "lbfgs"
+    gram = PASSES_FOR_A_FEATURE * (data.n_features + data.n_features**2 / (6 * data.n_samples * n_classes(data)))
+    newton = PATH_STEPS * (1 + hessian_passes(data)) <= PATH_PASSES + gram
+    return second_order(data) if newton else "lbfgs"
 
 
 def named(solver: str, data: Data) -> str:
@@ -63,6 +80,8 @@ def named(solver: str, data: Data) -> str:
 
     Newton's by conjugate gradients are Newton's method where Hessians are cheap, which ends with as many digits, else L-BFGS.
     """
+    if solver == "newton-cholesky":
+        return second_order(data)
     return SOLVERS.get(solver) or (path_solver(data) if solver in ("newton-cg", "liblinear") else "lbfgs")
 
 
@@ -99,5 +118,6 @@ def minimise(
     fitted = run(name, start, min(most, max_iter))
     if fitted.status != MAX_STEPS or fitted.n_steps >= max_iter:
         return fitted, name
-    rest = run("newton", (fitted.coef, fitted.intercept), max_iter - int(fitted.n_steps))
-    return eqx.tree_at(lambda f: f.n_steps, rest, fitted.n_steps + rest.n_steps), "lbfgs, then newton"
+    name = second_order(data)
+    rest = run(name, (fitted.coef, fitted.intercept), max_iter - int(fitted.n_steps))
+    return eqx.tree_at(lambda f: f.n_steps, rest, fitted.n_steps + rest.n_steps), f"lbfgs, then {name}"

@@ -22,6 +22,7 @@ from jaxlearn.solvers.lbfgs import LBFGS
 from jaxlearn.solvers.newton import NewtonCholesky
 from jaxlearn.solvers.protocols import Objective, Problem, Solver
 from jaxlearn.solvers.quadratic import Quadratic
+from jaxlearn.solvers.sampled_newton import SampledNewton
 from jaxlearn.solvers.solution import CONVERGED, NONFINITE, OVERFLOW, STALLED, Budget, Solution
 from jaxlearn.solvers.solve import solve
 from jaxlearn.solvers.variance_reduced import METHODS, VarianceReduced
@@ -189,8 +190,8 @@ def factorable(n_features: int, is_sparse: bool) -> bool:
 def _iterative(model: GLM, name: str, design: Design) -> Solver:
     if name in METHODS:
         return VarianceReduced(name, model.preconditioner)
-    chosen = {"conjugate_gradient": ConjugateGradient, "newton": NewtonCholesky}.get(name)
-    return LBFGS(precondition=factorable(design.shape[1], design.is_sparse)) if chosen is None else chosen()
+    solvers = {"conjugate_gradient": ConjugateGradient, "newton": NewtonCholesky, "sampled_newton": SampledNewton}
+    return solvers[name]() if name in solvers else LBFGS(precondition=factorable(design.shape[1], design.is_sparse))
 
 
 def _solve(model: GLM, problem: Problem, solver: Solver, start: Array, key: Array | None) -> Solution:

@@ -28,12 +28,21 @@ SMALL = 256
 MEDIUM = 4096
 
 SOLVERS = {
-    "squared": ("spectral", "cholesky", "least_squares", "conjugate_gradient", "newton", "lbfgs", *METHODS),
+    "squared": (
+        "spectral",
+        "cholesky",
+        "least_squares",
+        "conjugate_gradient",
+        "newton",
+        "sampled_newton",
+        "lbfgs",
+        *METHODS,
+    ),
     "sparse": ("feature_sign", "coordinate_descent"),
     "sparse_smooth": ("prox_newton",),
     "groups": ("group_newton",),
     "concave": ("concave_newton",),
-    "smooth": ("lbfgs", "newton", *METHODS),
+    "smooth": ("lbfgs", "newton", "sampled_newton", *METHODS),
 }
 
 
@@ -63,8 +72,9 @@ class GLM(eqx.Module):
         strengths), ``cholesky`` (one factor, for one strength that is the same for all targets; a system that is nearly
         singular is reported as stalled), ``least_squares`` (QR), ``conjugate_gradient``. With l1: ``feature_sign``,
         ``coordinate_descent``; of logistic, multinomial and Poisson regression ``prox_newton``; of groups ``group_newton``;
-        concave ``concave_newton``. Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also stochastic
-        gradients with reduced variance: ``svrg``, ``saga``, ``katyusha``, whose steps are epochs.
+        concave ``concave_newton``. Otherwise: ``lbfgs``, ``newton``. Without l1, for dense rows in memory, also
+        ``sampled_newton``, and stochastic gradients with reduced variance: ``svrg``, ``saga``, ``katyusha``, whose steps are
+        epochs.
     preconditioner : {"newton", "nystrom"}
         Of the stochastic ones: the Hessian of √n rows, or its leading part of rank ten.
     working_set : int, optional

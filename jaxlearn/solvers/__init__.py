@@ -32,6 +32,7 @@ from .protocols import Objective, Problem, Solver
 from .prox_newton import ProxNewton, ProxNewtonPath
 from .quadratic import GramQuadratic, Quadratic
 from .robust import RobustLBFGS, RobustNewton
+from .sampled_newton import SampledNewton
 from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, SENTENCES, STALLED, Budget, Solution, sentence
 from .solve import solve
 from .subspace_iteration import SubspaceIteration
@@ -72,6 +73,7 @@ __all__ = [
     "Quadratic",
     "RobustLBFGS",
     "RobustNewton",
+    "SampledNewton",
     "Solution",
     "Solver",
     "SubspaceIteration",

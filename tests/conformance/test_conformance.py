@@ -47,6 +47,7 @@ def models(dtype):
         "newton": GLM(loss=Logistic(), penalty=L2(0.1), tol=tol, solver="newton"),
         "multinomial_lbfgs": GLM(loss=Multinomial(), penalty=L2(0.1), tol=tol),
         "multinomial_newton": GLM(loss=Multinomial(), penalty=L2(0.1), tol=tol, solver="newton"),
+        "multinomial_sampled_newton": GLM(loss=Multinomial(), penalty=L2(0.1), tol=tol, solver="sampled_newton"),
         "svrg": GLM(loss=Logistic(), penalty=L2(0.1), tol=tol, solver="svrg"),
         "saga": GLM(loss=Logistic(), penalty=L2(0.1), tol=tol, solver="saga"),
         "katyusha": GLM(loss=Logistic(), penalty=L2(0.1), tol=tol, solver="katyusha"),
@@ -143,7 +144,8 @@ def test_eager_and_pmap(name, dtype):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in NAMES if n != "least_squares" and models(np.float64)[n].solver not in METHODS]
+    "name",
+    [n for n in NAMES if n != "least_squares" and models(np.float64)[n].solver not in (*METHODS, "sampled_newton")],
 )
 def test_sparse_is_dense(name, dtype):
     from scipy import sparse
