@@ -24,8 +24,8 @@ SOLVERS: dict[str, str] = {"auto": "lbfgs", "lbfgs": "lbfgs", "newton-cholesky":
 SOLVERS |= {f"sketchy-{method}": method for method in METHODS}
 
 # Newton's method from where L-BFGS has got to: about so many passes, and Hessians; of samples, which cost no more than a few
-# passes, nearly as many steps as the hardest of five problems took (93,000 × 54 of seven classes, 46; of two classes 11 to 16).
-NEWTON_PASSES, NEWTON_HESSIANS, SAMPLED_PASSES = 7, 3, 40
+# passes, as long as four problems of two classes took (100,000 × 400 to 10⁶ × 28: 11 to 16 steps).
+NEWTON_PASSES, NEWTON_HESSIANS, SAMPLED_PASSES = 7, 3, 25
 # Most coefficients whose Hessian auto would form, and flops of passes that cost less than to compile a second program.
 MOST_COEFFICIENTS, CHEAP = 1024, 4e9
 # Of a path, whose fits begin near their ends: Newton's method took 1 to 8 steps for each of ten strengths, 3.6 in the mean,
