@@ -20,12 +20,15 @@ from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Design
 from jaxlearn.objectives import L2
 from jaxlearn.solvers import closed_form
+from jaxlearn.solvers.implicit import attach_derivative
+from jaxlearn.solvers.protocols import Objective, Problem
 
 from ._glm_concave import fit_concave, follow_concave
 from ._glm_groups import fit_groups, follow_groups, least_alpha_of_groups
 from ._glm_routes import (
     attach_sparse,
     centre,
+    constant,
     fit_smooth,
     fit_sparse,
     fit_squared,
@@ -240,8 +243,13 @@ def leave_one_out(
     scores = jnp.square(centred.design.matvec(spectrum.vectors))  # of each row on each direction
     mean_part = jnp.ones_like(weight) if model.fit_intercept else jnp.zeros_like(weight)
 
+    held = constant(centred)
+
     def at(alpha: Array) -> Array:
-        coef, _ = closed_form.ridge(spectrum, centred.design, centred.y, centred.sample_weight, alpha)
+        known = lax.stop_gradient((spectrum, alpha))
+        coef, _ = closed_form.ridge(known[0], held.design, held.y, held.sample_weight, known[1])
+        problem = Problem(Objective(model.loss, L2(alpha)), centred.design, centred.y, centred.sample_weight)
+        coef = attach_derivative(problem, coef)
         leverage = weight * (mean_part + scores @ spectrum.inverse(alpha))
         f = centred.design.matvec(coef)
         rest = 1 - leverage
