@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.scipy.linalg as jsl
 from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
@@ -15,7 +16,7 @@ from jaxlearn.objectives import Loss, NoPenalty
 
 from . import tree
 from .descent import Descent, last_pair, value_and_gradient
-from .newton import SHARE_OF_NOTHING, hessian
+from .newton import SHARE_OF_NOTHING
 from .quasi_newton import Pairs
 from .sampling import by_weight
 
@@ -25,7 +26,7 @@ __all__ = ["PASSES", "PASSES_FOR_A_FEATURE", "SampledNewton", "passes_for_hessia
 PASSES_FOR_A_FEATURE = 1 / 15
 # A sample is one whose Hessian takes about so many passes; it has at least so many rows for each coefficient.
 PASSES, ROWS_FOR_EACH = 4, 16
-# Rows of which the products of all pairs of classes are formed at once.
+# Rows that are taken at once, and multiplied for all pairs of classes: no sample is held.
 TOGETHER = 1024
 HIGHEST = lax.Precision.HIGHEST
 
@@ -117,42 +118,46 @@ class _Hessian:
 
     def __call__(self, query: tuple[Loss, Array, Array], X: Any, y: Array, w: Array) -> Array:
         loss, coef, wanted = query
-        size = min(self.size, X.shape[0])
         # zeros of these rows: split over a mapped axis, both branches must be of one kind
         nothing = jnp.zeros((coef.size, coef.size), coef.dtype) * w[0]
+        return lax.cond(wanted, lambda: self._sampled(loss, coef, X, y, w), lambda: nothing)
 
-        def sampled() -> Array:
-            if size < X.shape[0]:
-                index, weight = by_weight(w, size, jax.random.key(0))
-                some, target = X.some(index), y[index]
-            else:
-                some, target, weight = X, y, w
-            f = some.matvec(coef)
-            curvature = loss.hessian(target, f)
-            if curvature.ndim < 3:
-                return hessian(loss, some, target, weight, f)
-            return _of_classes(some, weight[:, None, None] * curvature)
+    def _sampled(self, loss: Loss, coef: Array, X: Any, y: Array, w: Array) -> Array:
+        n_samples, p = X.shape
+        index, weight = jnp.arange(n_samples, dtype=jnp.int32), w
+        if self.size < n_samples:
+            index, weight = by_weight(w, self.size, jax.random.key(0))
+        size = min(TOGETHER, len(index))
+        index, weight = (jnp.pad(v, (0, -len(v) % size)) for v in (index, weight))
+        every = jnp.arange(p, dtype=jnp.int32)
 
-        return lax.cond(wanted, sampled, lambda: nothing)
+        def products(first: Array) -> Array:
+            """``Σ c_i x_i x_iᵀ`` over some rows, for the curvature c of each pair of classes, one below the other."""
+            at, some_weight = (lax.dynamic_slice_in_dim(v, first, size) for v in (index, weight))
+            some = X.some(at)
+            x = some.take(every)  # (p, rows)
+            c = some_weight[None] * _pairs(loss.hessian(y[at], some.matvec(coef)))
+            return jnp.einsum("rn,pn->rp", (c[:, None, :] * x[None]).reshape(-1, size), x, precision=HIGHEST)
+
+        start = jnp.zeros(jax.eval_shape(products, jnp.int32(0)).shape, coef.dtype) * w[0]
+        add = lambda i, total: total + products(i * size)  # noqa: E731
+        grams = lax.fori_loop(0, len(index) // size, add, start).reshape(-1, p, p)
+        return _of_pairs(grams, 1 if coef.ndim == 1 else coef.shape[1])
 
 
-def _of_classes(X: Any, curvature: Array) -> Array:
-    """``Σ_i curvature_i ⊗ x_i x_iᵀ``, for curvature (n, k, k): the products of all pairs of classes at once, for some rows."""
-    n_samples, k, _ = curvature.shape
-    size, p = min(TOGETHER, n_samples), X.shape[1]
-    rows = X.take(jnp.arange(p, dtype=jnp.int32))  # (p, n)
-    a, b = (jnp.asarray(i, jnp.int32) for i in jnp.triu_indices(k))
-    pairs = curvature[:, a, b].T  # (m, n)
-    short = -n_samples % size
-    rows, pairs = (jnp.pad(v, ((0, 0), (0, short))) for v in (rows, pairs))
+def _pairs(curvature: Array) -> Array:
+    """Of each row the second derivatives that differ, (m, n): one, one for each target, or for each pair of classes."""
+    if curvature.ndim < 3:
+        return curvature.reshape(len(curvature), -1).T
+    a, b = jnp.triu_indices(curvature.shape[1])
+    return curvature[:, a, b].T
 
-    def add(i: Array, total: Array) -> Array:
-        x, c = (lax.dynamic_slice_in_dim(v, i * size, size, 1) for v in (rows, pairs))
-        weighted = (c[:, None, :] * x[None]).reshape(-1, size)
-        return total + jnp.einsum("rn,pn->rp", weighted, x, precision=HIGHEST)
 
-    start = jnp.zeros((len(a) * p, p), rows.dtype)
-    grams = lax.fori_loop(0, (n_samples + short) // size, add, start).reshape(-1, p, p)
-    which = jnp.zeros((k, k), jnp.int32).at[a, b].set(jnp.arange(len(a), dtype=jnp.int32))
-    which = jnp.maximum(which, which.T)
-    return grams[which].transpose(0, 2, 1, 3).reshape(k * p, k * p)
+def _of_pairs(grams: Array, k: int) -> Array:
+    """(p k, p k) from the products of the pairs of classes, (m, p, p), or of targets that share nothing."""
+    m, p, _ = grams.shape
+    if m == k:
+        return jsl.block_diag(*grams)
+    a, b = jnp.triu_indices(k)
+    which = jnp.zeros((k, k), jnp.int32).at[a, b].set(jnp.arange(m, dtype=jnp.int32))
+    return grams[jnp.maximum(which, which.T)].transpose(0, 2, 1, 3).reshape(k * p, k * p)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 
 from jaxlearn.access import Dense, in_blocks, stream
 from jaxlearn.models import glm
@@ -11,7 +12,7 @@ from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L1, L2, Logistic, Multinomial, NoPenalty, Poisson
 from jaxlearn.solvers import CONVERGED, LBFGS, Budget, NewtonCholesky, Objective, Problem, SampledNewton, solve
 from jaxlearn.solvers.newton import hessian
-from jaxlearn.solvers.sampled_newton import _of_classes, passes_for_hessian, rows_for_hessian
+from jaxlearn.solvers.sampled_newton import _Hessian, passes_for_hessian, rows_for_hessian
 
 run = jax.jit(solve)
 
@@ -57,12 +58,30 @@ def test_a_sample_finds_what_newton_finds(loss, penalty, p, dtype):
 
 
 @pytest.mark.parametrize("n", [700, 1024, 2500])
-def test_the_hessian_of_pairs_of_classes_is_the_hessian(n, dtype):
-    at = problem(Multinomial(), L2(0.1), n, 5, dtype)
-    f = at.design.matvec(jnp.asarray(np.random.default_rng(1).standard_normal((5, 3)), dtype))
-    expected = hessian(at.objective.loss, at.design, at.y, at.sample_weight, f)
-    found = _of_classes(at.design, at.sample_weight[:, None, None] * at.objective.loss.hessian(at.y, f))
-    np.testing.assert_allclose(found, expected, rtol=1e-10 if dtype == np.float64 else 1e-4, atol=1e-6)
+@pytest.mark.parametrize("loss", [Logistic(), Multinomial()])
+def test_the_hessian_of_all_rows_is_the_hessian(n, loss, dtype):
+    at = problem(loss, L2(0.1), n, 5, dtype)
+    coef = jnp.asarray(np.random.default_rng(1).standard_normal((5, 3)[: at.y.ndim]), dtype)
+    expected = hessian(loss, at.design, at.y, at.sample_weight, at.design.matvec(coef))
+    for wanted in (True, False):
+        found = _Hessian(n)((loss, coef, jnp.bool_(wanted)), at.design, at.y, at.sample_weight)
+        limit = 1e-10 if dtype == np.float64 else 1e-4
+        np.testing.assert_allclose(found, expected if wanted else 0 * expected, rtol=limit, atol=1e-6)
+
+
+def test_a_sample_of_rows_estimates_the_hessian_without_holding_it(x64):
+    n, p = 40_000, 20
+    at = problem(Multinomial(), L2(0.1), n, p)
+    query = Multinomial(), jnp.ones((p, 3)), jnp.bool_(True)
+    lift = jax.jit(lambda size, *rows: _Hessian(size)(query, *rows), static_argnums=0)
+    rows = at.design, at.y, at.sample_weight
+    every, some = (np.asarray(lift(size, *rows)) for size in (n, n // 2))
+    ridge = 1e-6 * np.eye(3 * p)  # what is added to all classes has no curvature
+    relative = scipy.linalg.eigh(some + ridge, every + ridge, eigvals_only=True)
+    assert 0.7 < relative.min() < relative.max() < 1.4
+    assert not np.allclose(some, every, rtol=1e-3)
+    memory = lift.lower(n // 2, *rows).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 0.5 * (n // 2) * p * 8 + 4e6
 
 
 def test_a_hessian_serves_as_many_steps_as_pairs_are_kept(x64):
