@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.solvers.quadratic import GramQuadratic, Quadratic
+from jaxlearn.solvers.wide_set import RowQuadratic, is_wide
 
 from .design import Design
 
@@ -49,6 +50,13 @@ class ColumnQuadratic(Quadratic):
             everything = len(columns) == len(self.gram_matrix)
             return self.gram_matrix if everything else self.gram_matrix[columns][:, columns]
         return self.design.fold(_column_gram, columns, self.sample_weight)
+
+    def working(self, columns, at):
+        together = self.gram_matrix is None and self.y.ndim == 1 and self.design.axis_name is None
+        if not (together and is_wide(len(columns), self.design.shape[0])):
+            return super().working(columns, at)
+        rows = self.design.take(columns).T * jnp.sqrt(self.sample_weight)[:, None]
+        return RowQuadratic(at[1], at[2], self.squares[columns], rows, at[0])
 
 
 def column_quadratic(design: Design, y: Array, sample_weight: Array) -> ColumnQuadratic:

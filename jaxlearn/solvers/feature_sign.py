@@ -33,6 +33,8 @@ ENOUGH = 0.9
 # Nor is a step idle that gains so many ulps of the energy: of columns that are nearly collinear the objective falls for long
 # before the certificate does.
 WORTHWHILE = 32
+# Up to so many coordinates a table of all at each breakpoint takes less time than to sort them.
+ALL_AT_ONCE = 256
 # Idle steps after which the floor of the precision is reached.
 MAX_IDLE_STEPS = 8
 
@@ -47,10 +49,6 @@ class _State(eqx.Module):
     best_gap: Array
     n_idle: Array
     gained: Array
-
-
-def _burst(share: float, coef: Array) -> Array:
-    return jnp.int32(max(SHORTEST_BURST, round(share * coef.shape[0])))
 
 
 class FeatureSign(Solver):
@@ -121,8 +119,7 @@ class FeatureSign(Solver):
     def tell(self, objective, state, answer):
         quadratic: Quadratic = answer
         eps = jnp.finfo(state.g.dtype).eps
-        gram = quadratic.gram(jnp.arange(state.coef.shape[0], dtype=jnp.int32))
-        hessian = gram + jnp.diag(jnp.repeat(self.l2, len(gram) // len(self.l2)))
+        hessian = self._hessian(quadratic)
         start = state.coef, state.g
         rough = self._rough(hessian, state.energy)
         near, lipschitz = lax.cond(
@@ -140,17 +137,21 @@ class FeatureSign(Solver):
         gained = (gain > noise) | (gap < ENOUGH * state.gap)
         there = moved, g, energy, gap
         coef, g, energy, gap = tree.where(gained, there, (state.coef, state.g, state.energy, state.gap))
-        longer = jnp.clip(2 * state.burst, *(_burst(share, coef) for share in (FIRST_BURST, LONGEST_BURST)))
+        longer = jnp.clip(2 * state.burst, *(self._burst(share, coef) for share in (FIRST_BURST, LONGEST_BURST)))
         better = (gap < ENOUGH * state.best_gap) | (gained & (gain > WORTHWHILE * eps * energy))
         n_idle = jnp.where(better, jnp.int32(0), state.n_idle + jnp.int32(1))
         best_gap = jnp.minimum(gap, state.best_gap)
         # where no burst was made the next step makes one
         return _State(coef, g, energy, gap, longer, lipschitz, best_gap, n_idle, gained | (state.burst == 0))
 
+    def _burst(self, share: float, coef: Array) -> Array:
+        """So many products with G, in units of K."""
+        return jnp.int32(max(SHORTEST_BURST, round(share * coef.shape[0])))
+
     def _first_burst(self, coef: Array, g: Array) -> Array:
         """None where few coefficients are about to enter: Newton's method alone is then likely to solve for all of them."""
         few = (self._entering(coef, g) > 0).sum() <= FEW * coef.shape[0]
-        return jnp.where(few, jnp.int32(0), _burst(FIRST_BURST, coef))
+        return jnp.where(few, jnp.int32(0), self._burst(FIRST_BURST, coef))
 
     def _entering(self, coef: Array, g: Array) -> Array:
         """What pushes coefficients that are zero, beyond what holds them."""
@@ -164,6 +165,15 @@ class FeatureSign(Solver):
         enters = excess > 0
         curvature = jnp.where(enters, (squares + self.l2) * magnitude(g), 1) * jnp.maximum(enters.sum(), 1)
         return coef + of_each(excess / curvature, coef) * g
+
+    def _hessian(self, quadratic: Quadratic) -> Array:
+        """``G + l2``, in the form that `_times`, `_rough` and `_solve` take it."""
+        gram = quadratic.gram(jnp.arange(quadratic.squares.shape[0], dtype=jnp.int32))
+        return gram + jnp.diag(jnp.repeat(self.l2, len(gram) // len(self.l2)))
+
+    def _solve(self, hessian: Array, active: Array, b: Array) -> Array:
+        """``(G + l2)_AA⁻¹ b_A``, zero off A."""
+        return cholesky.packed_solve(hessian, active, b)
 
     def _times(self, hessian: Array, d: Array) -> Array:
         return jnp.matmul(d, hessian, precision=lax.Precision.HIGHEST)
@@ -196,15 +206,33 @@ class FeatureSign(Solver):
 
     def _newton(self, hessian: Array, coef: Array, g: Array) -> Array:
         """Where the Newton step for the signs of `coef` leads; `coef`, if nowhere lower."""
-        d = cholesky.packed_solve(hessian, coef != 0, g - self.l1 * jnp.sign(coef))
-        # t: where the line coef + t d leaves the orthant, coordinate by coordinate; and its end, t = 1
+        d = self._solve(hessian, coef != 0, g - self.l1 * jnp.sign(coef))
         crossing = coef * (coef + d) < 0
-        t = jnp.where(crossing, -coef / jnp.where(crossing, d, 1), 1)
-        absolute = jnp.abs(coef[None, :] + t[:, None] * d[None, :]) - jnp.abs(coef)[None, :]
-        along = -t * (g @ d) + 0.5 * jnp.square(t) * (d @ self._times(hessian, d)) + absolute @ self.l1
+        t = _crossings(coef, d, crossing)
+        along = -t * (g @ d) + 0.5 * jnp.square(t) * (d @ self._times(hessian, d)) + _length(coef, d, t, self.l1)
         best = t[jnp.argmin(along)]
         at_breakpoint = jnp.where(crossing & (t == best), 0, coef + best * d)
         clipped = jnp.where(crossing, 0, coef + d)
         at_clipped = self._gain(hessian, (coef, g), clipped)
         lower = jnp.where(at_clipped < along.min(), clipped, at_breakpoint)
         return jnp.where(jnp.minimum(at_clipped, along.min()) < 0, lower, coef)
+
+
+def _crossings(coef: Array, d: Array, crossing: Array) -> Array:
+    """Where the line coef + t d leaves the orthant, coordinate by coordinate; its end, t = 1, for those that stay."""
+    return jnp.where(crossing, -coef / jnp.where(crossing, d, 1), 1)
+
+
+def _length(coef: Array, d: Array, t: Array, l1: Array) -> Array:
+    """``Σ_j l1_j (|coef_j + t_j d_j| − |coef_j|)`` at each `t` of `_crossings`, from sums over those that crossed before.
+
+    Until it crosses, coordinate j adds ``t l1_j sign(coef_j) d_j``; from there on ``2 l1_j (t |d_j| − |coef_j|)`` more.
+    """
+    if len(t) <= ALL_AT_ONCE:
+        return (jnp.abs(coef[None, :] + t[:, None] * d[None, :]) - jnp.abs(coef)[None, :]) @ l1
+    order = jnp.argsort(t)
+    ahead = l1 * jnp.where(coef != 0, jnp.sign(coef) * d, jnp.abs(d))
+    crossed = jnp.where(coef * (coef + d) < 0, l1, 0)[order]
+    slope, offset = jnp.cumsum(crossed * jnp.abs(d)[order]), jnp.cumsum(crossed * jnp.abs(coef)[order])
+    bent = jnp.zeros_like(t).at[order].set(2 * (t[order] * slope - offset))
+    return t * ahead.sum() + bent

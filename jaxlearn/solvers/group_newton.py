@@ -137,5 +137,5 @@ class GroupPath(WorkingSetPath):
     *Step*, *cost*, *stops when*: as of `WorkingSetPath`, with `GroupNewton` on the working set.
     """
 
-    def _inner(self, l1, l2):
+    def _inner(self, quadratic, l1, l2):
         return GroupNewton(l1, l2)

@@ -61,6 +61,10 @@ class Quadratic(eqx.Module):
         gram, (coef, g, energy) = self.gram(columns), at
         return LocalQuadratic(g, energy, jnp.diagonal(gram), gram, coef)
 
+    def working(self, columns: Array, at: tuple[Array, Array, Array]) -> Quadratic:
+        """As `restricted`, in the form that `FeatureSign` or `WideFeatureSign` solves soonest."""
+        return self.restricted(columns, at)
+
 
 class GramQuadratic(Quadratic):
     """Least squares from its moments; ``gram_matrix`` is (p, p)."""

@@ -15,6 +15,7 @@ from .protocols import Problem, Solver
 from .quadratic import Quadratic
 from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, STALLED, Budget, Solution
 from .solve import solve
+from .wide_set import RowQuadratic, WideFeatureSign
 
 __all__ = ["INNER_SHARE", "MAX_IDLE_PASSES", "Look", "Path", "WorkingSetPath"]
 
@@ -216,16 +217,19 @@ class WorkingSetPath(Solver):
         gap = duality_gap(state.coef, g, energy, (l1, l2), self.positive)
         columns = self._select(state.coef, (g, gap), (l1, l2), quadratic.squares)
         start = state.coef[columns]
+        restricted = quadratic.working(columns, (start, smooth[columns], energy))
         solution = solve(
-            Problem(None, quadratic.restricted(columns, (start, smooth[columns], energy)), None, None),
-            self._inner(l1[columns], l2[columns]),
+            Problem(None, restricted, None, None),
+            self._inner(restricted, l1[columns], l2[columns]),
             start,
             budget=Budget(INNER_SHARE * self.tol * quadratic.energy, MAX_INNER_STEPS),
         )
         return self._moved(state, columns, solution)
 
-    def _inner(self, l1: Array, l2: Array) -> Solver:
+    def _inner(self, quadratic: Quadratic, l1: Array, l2: Array) -> Solver:
         """What solves the problem on the working set."""
+        if isinstance(quadratic, RowQuadratic):
+            return WideFeatureSign(l1, l2, self.positive, len(quadratic.rows))
         return FeatureSign(l1, l2, self.positive)
 
     def _moved(self, state: _State, columns: Array, solution: Solution) -> _State:
