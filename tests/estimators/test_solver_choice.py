@@ -64,6 +64,23 @@ def test_auto_says_what_it_ran(monkeypatch):
     np.testing.assert_allclose(patient.intercept_, quick.intercept_, rtol=1e-4)
 
 
+def test_sampled_hessians_where_those_of_all_rows_are_dear(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 130))
+    two = X[:, 0] + rng.logistic(size=500) > 0
+    assert LogisticRegression(solver="newton-cholesky").fit(X, two).solver_ == "sampled_newton"
+    assert LogisticRegression(solver="newton-cholesky").fit(X[:, :70], two).solver_ == "newton"
+    assert LogisticRegression(solver="newton-cholesky").fit(scipy.sparse.csr_array(X), two).solver_ == "newton"
+    three = np.digitize(X[:, 0] + rng.logistic(size=500), [-1, 1])
+    direct = LogisticRegression(solver="newton-cholesky", tol=1e-9).fit(X[:, :70], three)
+    assert direct.solver_ == "sampled_newton"
+    monkeypatch.setattr(smooth, "CHEAP", 0)
+    monkeypatch.setattr(smooth, "SAMPLED_PASSES", 2)
+    after = LogisticRegression(tol=1e-9).fit(X[:, :70], three)
+    assert after.solver_ == "lbfgs, then sampled_newton"
+    np.testing.assert_allclose(after.coef_, direct.coef_, atol=1e-5)
+
+
 def test_a_budget_that_ends_before_patience_does_is_kept():
     X, f, rng = problem()
     y = f + rng.logistic(size=len(f)) > 0

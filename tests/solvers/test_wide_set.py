@@ -80,12 +80,11 @@ def test_paths_go_by_the_rows_of_wide_sets(l1_ratio, x64, monkeypatch):
     for least in (10_000, 256):
         monkeypatch.setattr(wide_set, "LEAST_WIDE", least)
         assert is_wide(300, 60) == (least == 256)
-        jax.clear_caches()
         quadratic = column_quadratic(Dense(X), y, w)
         columns = jnp.arange(300, dtype=jnp.int32)
         of = type(quadratic.working(columns, (jnp.zeros(300), quadratic.correlation[:300], quadratic.energy)))
         assert of is (RowQuadratic if least == 256 else LocalQuadratic)
-        paths[least] = jax.jit(glm.path)(model, X, y, alphas)
+        paths[least] = jax.jit(lambda *rows: glm.path(model, *rows))(X, y, alphas)  # traced anew
         assert (paths[least].status == CONVERGED).all()
     energy = float(w @ jnp.square(y - y.mean()))
     f = [X @ path.coef.T for path in paths.values()]
@@ -94,9 +93,9 @@ def test_paths_go_by_the_rows_of_wide_sets(l1_ratio, x64, monkeypatch):
 
 def test_concave_penalties_keep_their_gram_matrix(x64, monkeypatch):
     monkeypatch.setattr(wide_set, "LEAST_WIDE", 64)
-    jax.clear_caches()
     X, y, _ = data(np.float64)
-    fitted = glm.fit(GLM(penalty=MCP(0.5, 3.0), tol=1e-8, max_steps=200, working_set=80), X, y)
+    model = GLM(penalty=MCP(0.5, 3.0), tol=1e-8, max_steps=200, working_set=80)
+    fitted = jax.jit(lambda *rows: glm.fit(model, *rows))(X, y)
     assert int(fitted.status) == CONVERGED
 
 
