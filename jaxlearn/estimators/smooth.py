@@ -80,9 +80,10 @@ def named(solver: str, data: Data) -> str:
 
     Newton's by conjugate gradients are Newton's method where Hessians are cheap, which ends with as many digits, else L-BFGS.
     """
-    if solver == "newton-cholesky":
-        return second_order(data)
-    return SOLVERS.get(solver) or (path_solver(data) if solver in ("newton-cg", "liblinear") else "lbfgs")
+    if solver in ("newton-cg", "liblinear"):
+        return path_solver(data)
+    name = SOLVERS.get(solver, "lbfgs")
+    return second_order(data) if name == "newton" else name
 
 
 def minimise(

@@ -18,7 +18,7 @@ from jaxlearn.linalg.spectral import Spectrum
 from jaxlearn.objectives import L2, Squared
 
 from .protocols import Objective, Problem
-from .refinement import Refinement
+from .refinement import Refinement, length_of_each, normal_residual
 from .solution import Budget
 from .solve import solve
 
@@ -94,8 +94,8 @@ def _dual_ridge(rows: Array, y: Array, root: Array, alpha: Array) -> tuple[Array
     for _ in range(1 + REFINEMENTS[y.dtype.itemsize]):
         a = a + factor.solve(rest)
         rest = target - jnp.matmul(rows, of_rows(a), precision=lax.Precision.HIGHEST) - alpha * a
-    scale = _norm(of_rows(target))
-    residual = (_norm(of_rows(rest)) / jnp.where(scale > 0, scale, 1)).max()
+    scale = length_of_each(of_rows(target))
+    residual = (length_of_each(of_rows(rest)) / jnp.where(scale > 0, scale, 1)).max()
     return of_rows(a), jnp.where(factor.is_regular, residual, jnp.inf)
 
 
@@ -133,14 +133,10 @@ def least_squares(design: Any, y: Array, sample_weight: Array) -> tuple[Array, A
     rotated = jnp.einsum("nr,n...->r...", left, target, precision=lax.Precision.HIGHEST)
     scaled = rotated * (inverse if rotated.ndim == 1 else inverse[:, None])
     coef = jnp.matmul(spectrum.vectors, scaled, precision=lax.Precision.HIGHEST)
-    start = design.fold(_normal_residual, jnp.zeros_like(coef), y, sample_weight)
-    end = design.fold(_normal_residual, coef, y, sample_weight)
-    scale = _norm(start)
-    return coef, (_norm(end) / jnp.where(scale > 0, scale, 1)).max(), singular
-
-
-def _norm(v: Array) -> Array:
-    return jnp.sqrt(jnp.square(v).sum(0))
+    start = design.fold(normal_residual, jnp.zeros_like(coef), y, sample_weight)
+    end = design.fold(normal_residual, coef, y, sample_weight)
+    scale = length_of_each(start)
+    return coef, (length_of_each(end) / jnp.where(scale > 0, scale, 1)).max(), singular
 
 
 def _gram(_: Any, X: Any, w: Array) -> Array:
@@ -153,11 +149,6 @@ def _correlation(_: Any, X: Any, y: Array, w: Array) -> Array:
 
 def _normal_equations(_: Any, X: Any, y: Array, w: Array) -> tuple[Array, Array]:
     return X.gram(w), _correlation(None, X, y, w)
-
-
-def _normal_residual(b: Array, X: Any, y: Array, w: Array) -> Array:
-    r = y - X.matvec(b)
-    return X.rmatvec(w * r if r.ndim == 1 else w[:, None] * r)
 
 
 def _triangle(_: Any, X: Any, y: Array, w: Array) -> Array:

@@ -12,7 +12,7 @@ from jax import Array
 from .protocols import Solver
 from .solution import STALLED
 
-__all__ = ["Refinement"]
+__all__ = ["Refinement", "length_of_each", "normal_residual"]
 
 
 class _State(eqx.Module):
@@ -59,22 +59,22 @@ class Refinement(Solver):
 
     def init(self, problem, params, key=None):
         """From zero, whatever `params` is: there g is the correlation."""
-        norm = _norm(self.correlation)
+        norm = length_of_each(self.correlation)
         return _State(jnp.zeros_like(params), self.correlation, norm, norm, jnp.zeros_like(norm), jnp.bool_(False))
 
     def ask(self, objective, state):
         return state.coef + self.inverse(state.gradient)
 
     def read(self, problem, query):
-        return query, problem.design.fold(_residual, query, problem.y, problem.sample_weight)
+        return query, problem.design.fold(normal_residual, query, problem.y, problem.sample_weight)
 
     def tell(self, objective, state, answer):
         coef, correlation = answer
         gradient = correlation - objective.penalty.smooth_gradient(coef)
-        norm = _norm(gradient)
+        norm = length_of_each(gradient)
         better = ~(norm >= state.norm)  # also where it is not a number, for it to be said
-        length = _norm(coef - state.coef)
-        rounding = jnp.finfo(coef.dtype).eps * _norm(coef)
+        length = length_of_each(coef - state.coef)
+        rounding = jnp.finfo(coef.dtype).eps * length_of_each(coef)
         more = better & ~(jnp.square(length) <= rounding * state.length)
         return _State(
             jnp.where(better, coef, state.coef),
@@ -95,10 +95,12 @@ class Refinement(Solver):
         return jnp.where(state.ended, jnp.int32(STALLED), jnp.int32(0))
 
 
-def _norm(v: Array) -> Array:
+def length_of_each(v: Array) -> Array:
+    """``‖v‖`` of each column, of each target."""
     return jnp.sqrt(jnp.square(v).sum(0))
 
 
-def _residual(b: Array, X: Any, y: Array, w: Array) -> Array:
+def normal_residual(b: Array, X: Any, y: Array, w: Array) -> Array:
+    """A lift: ``Xᵀ ω (y − X b)``."""
     r = y - X.matvec(b)
     return X.rmatvec(w * r if r.ndim == 1 else w[:, None] * r)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
+from jaxlearn.linalg.woodbury import DiagonalPlusGram
 
 from .feature_sign import SHORTEST_BURST, FeatureSign
 from .quadratic import Quadratic
@@ -70,8 +72,8 @@ class WideFeatureSign(FeatureSign):
 
     n_rows: int = eqx.field(static=True, default=1)
 
-    def _hessian(self, quadratic):
-        return quadratic.rows  # type: ignore[attr-defined]
+    def _hessian(self, quadratic: Any) -> Array:
+        return quadratic.rows
 
     def _burst(self, share, coef):
         return jnp.int32(max(SHORTEST_BURST, round(share * self.n_rows / 2)))
@@ -99,13 +101,8 @@ class WideFeatureSign(FeatureSign):
         safe = self.l2.min() > jnp.sqrt(jnp.finfo(b.dtype).eps) * jnp.max(jnp.square(hessian).sum(0))
 
         def by_rows() -> Array:
-            root = jnp.where(active, lax.rsqrt(jnp.where(active, self.l2, 1)), 0)
-            scaled, u = hessian * root[None], root * b
-            inner = cholesky.lower(
-                jnp.matmul(scaled, scaled.T, precision=HIGHEST) + jnp.eye(len(scaled), dtype=b.dtype)
-            )
-            inside = cholesky.solve(inner, jnp.matmul(scaled, u, precision=HIGHEST))
-            return root * (u - jnp.matmul(inside, scaled, precision=HIGHEST))
+            rows = jnp.where(active[None], hessian, 0)
+            return DiagonalPlusGram.of(jnp.where(active, self.l2, 1), rows).solve(jnp.where(active, b, 0))
 
         def by_columns() -> Array:
             gram = jnp.einsum("np,nq->pq", hessian, hessian, precision=HIGHEST)
