@@ -62,7 +62,7 @@ def _path_model(tol, dtype):
 
 def _jaxlearn_path(problem, dtype):
     from jaxlearn.estimators.inputs import place
-    from jaxlearn.estimators.programs import follow
+    from jaxlearn.estimators.paths import follow
 
     X, y = problem.arrays(dtype)
 

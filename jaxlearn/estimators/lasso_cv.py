@@ -20,7 +20,8 @@ from .given_gram import is_gram
 from .inputs import Data, place, read
 from .lasso import sparse_model, without_selection
 from .lasso_path import alpha_grid
-from .programs import elastic_net, fit, follow_folds, ridge_paths
+from .paths import follow_folds, ridge_paths
+from .programs import elastic_net, fit
 
 __all__ = ["ElasticNetCV", "LassoCV"]
 

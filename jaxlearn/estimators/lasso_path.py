@@ -17,7 +17,8 @@ from .given_gram import given_gram, is_gram
 from .inputs import Data, place, refuse_traced
 from .lasso import sparse_model
 from .multi_task import grouped_model
-from .programs import alpha_max, follow
+from .paths import follow
+from .programs import alpha_max
 
 __all__ = ["alpha_grid", "enet_path", "lasso_path"]
 

@@ -32,7 +32,7 @@ from .folds import fold_weights, of_rows, routed_to_scorer, scorer_of_all_classe
 from .inputs import Data, place, read
 from .logistic import ALIASES, LogisticRegression, warn_deprecated
 from .logistic_folds import Fits, fit_grid, joined, scores_of
-from .programs import Path
+from .paths import Path
 from .smooth import named, path_solver
 
 __all__ = ["LogisticRegressionCV"]

@@ -17,7 +17,7 @@ from jaxlearn.objectives import Loss
 
 from .base import compute, number
 from .inputs import Data
-from .programs import Path, last, resumed
+from .paths import Path, last, resumed
 
 __all__ = ["Fits", "fit_grid", "joined", "scores_of"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,32 +19,40 @@ from jaxlearn.access.blocks import in_blocks
 from jaxlearn.access.dense import as_design
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM, FittedGLM
+from jaxlearn.solvers.coordinate_path import CoordinatePath
 from jaxlearn.solvers.solution import OVERFLOW
 
 from .base import NO_SEED, compute
 from .inputs import Data
 
 __all__ = [
-    "Path",
+    "ALL_FEATURES",
     "alpha_max",
+    "descends",
     "elastic_net",
     "fit",
     "fit_drawn",
     "fit_each",
-    "follow",
-    "follow_folds",
-    "last",
+    "holding",
+    "larger",
     "leave_one_out",
-    "resumed",
     "ridge_folds",
-    "ridge_paths",
     "separates",
+    "smallest",
     "smooth",
+    "with_alpha",
 ]
 
 # Up to this many features all are solved for together; of more, a working set that starts here and is quadrupled when it
 # is full: each step factors the whole set, however few of its columns are in use, and each size is a program to compile.
 ALL_FEATURES, WORKING_SET = 256, 64
+# So much of a set may be in use when a fit begins with it.
+FULL = 3 / 4
+# Newton's systems are no larger than the rows: of fewer than these, paths of three recipes took as long or half as long by
+# Newton's method alone; paths of 1000 × 5000 took it two to seven times as long.
+MANY_ROWS = 512
+# Coordinate descent reads a copy of X in single precision, and sorts it into another: a larger X is not copied.
+LARGEST_COPIED = 1 << 28
 
 
 def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
@@ -63,12 +71,13 @@ def fit_each(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
     """Each target with a strength of its own: lanes that share what depends on X alone, its spectrum for instance."""
     (X, y, weight), (model,) = rows, rest
     design = in_blocks(X, axis_name)
-    one = lambda alpha, target: glm.fit(_with_alpha(model, alpha), design, target, weight, axis_name=axis_name)  # noqa: E731
+    one = lambda alpha, target: glm.fit(with_alpha(model, alpha), design, target, weight, axis_name=axis_name)  # noqa: E731
     fitted = jax.vmap(one)(model.penalty.alpha, y.T)
     return eqx.tree_at(lambda f: f.coef, fitted, fitted.coef.T)
 
 
-def _with_alpha(model: GLM, alpha: Array) -> GLM:
+def with_alpha(model: GLM, alpha: Array) -> GLM:
+    """The model at another strength."""
     return eqx.tree_at(lambda m: m.penalty.alpha, model, alpha)
 
 
@@ -103,7 +112,7 @@ def _one_by_one(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM
 
     def one(lane: tuple[Array, Array, Array]) -> FittedGLM:
         alpha, target, start = lane
-        return glm.fit(_with_alpha(model, alpha), design, target, weight, init=start, key=key, axis_name=axis_name)
+        return glm.fit(with_alpha(model, alpha), design, target, weight, init=start, key=key, axis_name=axis_name)
 
     alpha = jnp.asarray(model.penalty.alpha)
     if y.ndim == 1 or model.kind in ("groups", "sparse_smooth"):
@@ -125,7 +134,12 @@ def elastic_net(data: Data, model: GLM, init: Any = None, seed: np.ndarray = NO_
     """
     if init is None:
         init = np.zeros((data.n_features, *data.y.shape[1:]), data.dtype)
-    model, n_steps = _smallest(model, data), 0
+    model, n_steps = smallest(model, data), 0
+    if data.y.ndim == 1 and descends(data, model):
+        fitted = compute(_descent, data, model, init)
+        if fitted.status >= 0:
+            return fitted
+        model, init, n_steps = holding(model, fitted.coef), fitted.coef, fitted.n_steps
     while True:
         fitted = compute(_one_by_one, data, model, init, seed)
         n_steps = n_steps + fitted.n_steps
@@ -136,6 +150,31 @@ def elastic_net(data: Data, model: GLM, init: Any = None, seed: np.ndarray = NO_
         elif model.kind != "concave":  # there what is found would depend on where the set was full
             init = fitted.coef
         model = larger(model)
+
+
+def _descent(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
+    """An elastic net by coordinate descent; its status is -1 where that was given up."""
+    (X, y, weight), (model, init) = rows, rest
+    found = glm.paths(model, X, y, jnp.ones(1, y.dtype), weight[None], init=init[None])
+    at = jax.tree.map(lambda leaf: leaf[0, 0], found)
+    certificate = CoordinatePath.certificate
+    return FittedGLM(at.coef, at.intercept, at.status, at.residual, at.n_steps, model.loss, certificate)
+
+
+def descends(data: Data, model: GLM, n_alphas: int = 1) -> bool:
+    """Whether coordinate descent is to begin: many wide rows, which Newton's method would read for each alpha, on a CPU."""
+    n_samples, n_features = data.X.shape
+    together = isinstance(data.X, np.ndarray) and data.mesh is None and jax.default_backend() == "cpu"
+    wide = n_samples >= MANY_ROWS and n_features > max(ALL_FEATURES, min(n_samples, 4 * n_alphas))
+    given = model.gram is not None or model.precompute or model.random or model.solver != "auto"
+    return model.kind == "sparse" and together and wide and not given and data.X.nbytes <= LARGEST_COPIED
+
+
+def holding(model: GLM, coef: np.ndarray) -> GLM:
+    """The model with a working set that has room for these coefficients."""
+    while np.count_nonzero(coef, axis=-1).max() > FULL * (model.working_set or 0):
+        model = larger(model)
+    return model
 
 
 def larger(model: GLM) -> GLM:
@@ -153,7 +192,8 @@ def _width(model: GLM) -> int:
     return 1 if groups is None else groups.shape[1]
 
 
-def _smallest(model: GLM, data: Data) -> GLM:
+def smallest(model: GLM, data: Data) -> GLM:
+    """The model with the working set that all paths and fits begin with, if there are too many columns to do without."""
     n_columns = data.n_features * (math.prod(data.y.shape[1:]) if model.kind == "sparse_smooth" else 1)
     if n_columns <= ALL_FEATURES:
         return model
@@ -164,97 +204,6 @@ def alpha_max(rows: Any, rest: Any, axis_name: str | None = None) -> Array:
     """The smallest strength without any non-zero coefficient."""
     (X, y, weight), (model,) = rows, rest
     return glm.alpha_max(model, X, y, weight, axis_name=axis_name)
-
-
-class Path(NamedTuple):
-    """What is kept of a path, or of the paths of all folds: arrays of (n_alphas, ...) or (n_folds, n_alphas, ...)."""
-
-    status: Any
-    residual: Any
-    n_steps: Any
-    values: Any
-
-
-def _path(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Path, Array]:
-    (X, y, weight), (model, alphas, init, first) = rows, rest
-    found = glm.path(model, X, y, alphas, weight, init=init, first=first, axis_name=axis_name)
-    return Path(found.status, found.residual, found.n_steps, found.coef), last(found)
-
-
-def last(found: glm.FittedPath) -> Array:
-    """Coefficients where a path ended."""
-    return found.coef[jnp.maximum((found.status >= 0).sum() - 1, 0)]
-
-
-def _fold_paths(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Path, Array]:
-    """One path for each fold, one after the other, over the same X; in place of coefficients, mean squared errors."""
-    (X, y, train, test), (model, alphas, init, first) = rows, rest
-    design = as_design(X, axis_name)
-
-    def one(lane: Any) -> tuple[Path, Array]:
-        train, test, init, first = lane
-        found = glm.path(model, design, y, alphas, train, init=init, first=first, axis_name=axis_name)
-        total, errors = design.fold(_squared_errors, (found.coef, found.intercept), y, test)
-        return Path(found.status, found.residual, found.n_steps, errors / total), last(found)
-
-    # a sequence, not lanes: a weighted Gram matrix for each fold at once would hold as many copies of X
-    return lax.map(one, (train.T, test.T, init, first))
-
-
-def ridge_paths(rows: Any, rest: Any, axis_name: str | None = None) -> Path:
-    """As `follow_folds`, of a penalty that selects nothing: one spectrum for each fold serves all strengths."""
-    (X, y, train, test), (model, alphas) = rows, rest
-    design = as_design(X, axis_name)
-
-    def one(lane: tuple[Array, Array]) -> Path:
-        train, test = lane
-        at = lambda alpha: glm.fit(_with_alpha(model, alpha), design, y, train, axis_name=axis_name)  # noqa: E731
-        found = jax.vmap(at)(alphas)
-        total, errors = design.fold(_squared_errors, (found.coef, found.intercept), y, test)
-        return Path(found.status, found.residual, found.n_steps, errors / total)
-
-    return lax.map(one, (train.T, test.T))
-
-
-def _squared_errors(query: tuple[Array, Array], X: Any, y: Array, w: Array) -> tuple[Array, Array]:
-    coef, intercept = query
-    if y.ndim == 1:
-        residual = y[:, None] - X.matvec(coef.T) - intercept[None]
-        return w.sum(), w @ jnp.square(residual)
-    # predictions of all strengths for all tasks would be many
-    one = lambda at: w @ jnp.square(y - X.matvec(at[0]) - at[1][None]).mean(1)  # noqa: E731
-    return w.sum(), lax.map(one, (coef, intercept))
-
-
-def follow(data: Data, model: GLM, alphas: np.ndarray, init: np.ndarray | None = None) -> Path:
-    """A path; ``values`` are its coefficients. Where the working set is full it goes on with a larger one."""
-    init = np.zeros((data.n_features, *data.y.shape[1:]), data.dtype) if init is None else init
-    return resumed(_path, data, data.rows, model, alphas, init, np.zeros((), np.int32))
-
-
-def follow_folds(data: Data, model: GLM, alphas: np.ndarray, train: np.ndarray, test: np.ndarray) -> Path:
-    """A path for each fold, of weights `train` and `test`, (n_rows, n_folds); ``values`` are errors on `test`."""
-    n_folds = train.shape[1]
-    init = np.zeros((n_folds, data.n_features, *data.y.shape[1:]), data.dtype)
-    first = np.zeros(n_folds, np.int32)
-    return resumed(_fold_paths, data, (data.X, data.y, train, test), model, alphas, init, first)
-
-
-def resumed(program: Any, data: Data, rows: Any, model: GLM, alphas: Any, init: Any, first: Any) -> Path:
-    """What `program` makes of the rows, a path for each fold or one, and where it ended; the working set grows on the host."""
-    model = _smallest(model, data)
-    path, start = compute(program, data, model, alphas, init, first, rows=rows)
-    while (path.status == OVERFLOW).any():
-        model = larger(model)
-        first = (np.isin(path.status, (OVERFLOW, -1), invert=True)).sum(-1).astype(np.int32)
-        rest, start = compute(program, data, model, alphas, start, first, rows=rows)
-        reached = rest.status >= 0
-        path = jax.tree.map(lambda old, new: _replaced(old, new, reached), path, rest)  # noqa: B023
-    return path
-
-
-def _replaced(old: np.ndarray, new: np.ndarray, where: np.ndarray) -> np.ndarray:
-    return np.where(where.reshape(where.shape + (1,) * (old.ndim - where.ndim)), new, old)
 
 
 def leave_one_out(rows: Any, rest: Any, axis_name: str | None = None) -> Array:
@@ -270,7 +219,7 @@ def ridge_folds(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM
 
     def one(weight: Array) -> FittedGLM:
         total = design.fold(_total, None, weight)
-        at = lambda alpha: glm.fit(_with_alpha(model, alpha / total), design, y, weight, axis_name=axis_name)  # noqa: E731
+        at = lambda alpha: glm.fit(with_alpha(model, alpha / total), design, y, weight, axis_name=axis_name)  # noqa: E731
         return jax.vmap(at)(alphas)
 
     return lax.map(one, train.T)

@@ -39,6 +39,7 @@ from ._glm_routes import (
     spectrum_of,
 )
 from ._glm_sparse import attach_sparse_smooth, fit_sparse_smooth, follow_smooth, null_model, split
+from ._glm_together import paths
 from ._glm_types import GLM, FittedGLM, FittedPath
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "leave_one_out",
     "linear_predictor",
     "path",
+    "paths",
     "predict",
 ]
 

@@ -19,23 +19,26 @@ __all__ = ["CoordinateDescent", "sweep"]
 def sweep(gram: Array, g: Array, coef: Array, strengths: tuple[Array, Array], positive: bool) -> Array:
     """One pass of exact minimisation over each coordinate in turn, for ``g = q − (G + l2) coef``.
 
-    ``b_j ← S(b_j (G_jj + l2_j) + g_j, l1_j) / (G_jj + l2_j)``, with S the soft threshold.
+    ``b_j ← S(b_j (G_jj + l2_j) + g_j, l1_j) / (G_jj + l2_j)``, with S the soft threshold. Several problems side by side have
+    leading axes.
     """
     l1, l2 = strengths
-    curvature = jnp.diagonal(gram) + l2
+    curvature = jnp.diagonal(gram, axis1=-2, axis2=-1) + l2
+    places = jnp.arange(coef.shape[-1], dtype=jnp.int32)
 
     def update(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         coef, g = carry
-        z = coef[j] * curvature[j] + g[j]
-        shrunk = jnp.maximum(jnp.abs(z) - l1[j], 0) * jnp.sign(z)
+        old, curved, least = (lax.dynamic_index_in_dim(a, j, -1) for a in (coef, curvature, l1))
+        z = old * curved + lax.dynamic_index_in_dim(g, j, -1)
+        shrunk = jnp.maximum(jnp.abs(z) - least, 0) * jnp.sign(z)
         shrunk = jnp.maximum(shrunk, 0) if positive else shrunk
         # a constant (centred: zero) column has no curvature and no coefficient
-        new = jnp.where(curvature[j] > 0, shrunk / jnp.where(curvature[j] > 0, curvature[j], 1), 0)
-        step = new - coef[j]
-        g = (g - step * gram[j]).at[j].add(-step * l2[j])
-        return coef.at[j].set(new), g
+        new = jnp.where(curved > 0, shrunk / jnp.where(curved > 0, curved, 1), 0)
+        step, here = new - old, places == j
+        moved = step * (lax.dynamic_index_in_dim(gram, j, -2, keepdims=False) + jnp.where(here, l2, 0))
+        return jnp.where(here, new, coef), g - moved
 
-    return lax.fori_loop(0, coef.shape[0], update, (coef, g))[0]
+    return lax.fori_loop(0, coef.shape[-1], update, (coef, g))[0]
 
 
 class _State(eqx.Module):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["dual_scale", "duality_gap", "magnitude", "of_each"]
+__all__ = ["dual_scale", "duality_gap", "magnitude", "of_each", "scaled_gap"]
 
 
 def magnitude(b: Array) -> Array:
@@ -57,6 +57,17 @@ def duality_gap(coef: Array, g: Array, energy: Array, strengths: tuple[Array, Ar
         without any strength asks its dual for g_j = 0, which rounding never grants; it contributes ``|g_j| ‖b‖₁``, a
         bound for optima that are no larger than b, and so none at b = 0.
     """
+    gap = scaled_gap(coef, g, energy, strengths, positive)
+    l1, l2 = strengths
+    push, size = jnp.maximum(g, 0) if positive else magnitude(g), magnitude(coef)
+    held = magnitude(g - of_each(l1, coef) * (coef / of_each(jnp.where(size > 0, size, 1), coef)))
+    distance = jnp.where(size > 0, held, jnp.maximum(push - l1, 0))
+    strong = jnp.sum(jnp.square(distance) / (2 * jnp.where(l2 > 0, l2, 1)))
+    return jnp.where((l2 > 0).all(), jnp.minimum(gap, strong), gap)
+
+
+def scaled_gap(coef: Array, g: Array, energy: Array, strengths: tuple[Array, Array], positive: bool) -> Array:
+    """The gap to the scaled residual as dual point, from what `duality_gap` takes: what other libraries mean by it."""
     l1, l2 = strengths
     s = dual_scale(g, l1, positive)
     only_l2 = (l1 == 0) & (l2 > 0)
@@ -70,12 +81,8 @@ def duality_gap(coef: Array, g: Array, energy: Array, strengths: tuple[Array, Ar
     ridge = jnp.sum(jnp.where(only_l2, terms, 0))
     largest, total = jnp.max(jnp.where((l1 == 0) & (l2 == 0), push, 0), initial=0), jnp.sum(size)
     free = jnp.where((total == 0) & (largest > 0), jnp.inf, largest * total)
-    gap = 0.5 * jnp.square(1 - s) * quadratic + linear + ridge + free
-    held = magnitude(g - of_each(l1, coef) * (coef / of_each(jnp.where(size > 0, size, 1), coef)))
-    distance = jnp.where(size > 0, held, jnp.maximum(push - l1, 0))
-    strong = jnp.sum(jnp.square(distance) / (2 * jnp.where(l2 > 0, l2, 1)))
     # a summand that is zero in exact arithmetic may round to minus one ulp
-    return jnp.maximum(jnp.where((l2 > 0).all(), jnp.minimum(gap, strong), gap), 0)
+    return jnp.maximum(0.5 * jnp.square(1 - s) * quadratic + linear + ridge + free, 0)
 
 
 def _dot(a: Array, b: Array) -> Array:

@@ -1,0 +1,115 @@
+"""Elastic nets of several weightings of the same rows, along a grid of alphas: coordinate descent that shares each reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxlearn.access.columns import SharedColumns
+from jaxlearn.access.dense import as_design
+from jaxlearn.access.design import Centered, Design
+from jaxlearn.solvers.coordinate_path import CoordinatePath
+from jaxlearn.solvers.protocols import Objective, Problem
+from jaxlearn.solvers.solution import Budget
+from jaxlearn.solvers.solve import solve
+from jaxlearn.solvers.working_set import Path
+
+from ._glm_routes import Centred, attach_sparse, centre, constant, limits
+from ._glm_types import GLM, FittedPath
+
+__all__ = ["paths"]
+
+
+def paths(
+    model: GLM,
+    X: ArrayLike | Design,
+    y: ArrayLike,
+    alphas: ArrayLike,
+    sample_weight: ArrayLike,
+    *,
+    init: Array | None = None,
+) -> FittedPath:
+    """Paths for several weightings of the rows, folds or bootstraps, by coordinate descent that reads X once for all of them.
+
+    Where it is slow a path ends early, with a ``status`` of -1 for the alphas that are left: `path` takes them up.
+
+    Parameters
+    ----------
+    model : GLM
+        Squared loss with an ``ElasticNet``, whose own alpha multiplies the grid.
+    X : (n_samples, n_features)
+        Rows of one device.
+    y : (n_samples,)
+    alphas : (n_alphas,)
+        Decreasing.
+    sample_weight : (n_weightings, n_samples)
+    init : (n_weightings, n_features), optional
+        Where to start.
+
+    Returns
+    -------
+    FittedPath
+        With a leading axis, (n_weightings, n_alphas, ...).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from jaxlearn.models import glm
+    >>> from jaxlearn.objectives import ElasticNet, Squared
+    >>> X, y = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), jnp.array([1.0, 2.0, 3.0])
+    >>> model = glm.GLM(Squared(), ElasticNet(1.0, 1.0), fit_intercept=False)
+    >>> glm.paths(model, X, y, jnp.array([0.1, 0.01]), jnp.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])).coef.round(2)
+    Array([[[0.9 , 1.9 ],
+            [0.99, 1.99]],
+    <BLANKLINE>
+           [[0.8 , 1.8 ],
+            [0.98, 1.98]]], dtype=float32)
+    """
+    if model.kind != "sparse":
+        raise ValueError(
+            "`paths` takes a squared loss and an `ElasticNet`; got "
+            f"{type(model.loss).__name__} with {type(model.penalty).__name__}: use `vmap` of `path`."
+        )
+    design = as_design(X)
+    y, alphas = jnp.asarray(y, design.dtype), jnp.asarray(alphas, design.dtype)
+    weight = jnp.asarray(sample_weight, design.dtype)
+    if y.shape != design.shape[:1] or weight.ndim != 2 or weight.shape[1:] != y.shape:
+        raise ValueError(
+            f"`y` has shape {y.shape} and `sample_weight` {weight.shape}; expected ({design.shape[0]},) and "
+            f"(n_weightings, {design.shape[0]})."
+        )
+    weight = weight / weight.sum(1, keepdims=True)
+
+    def centred(weight: Array) -> Centred:
+        return centre(design, y, weight, model.fit_intercept)
+
+    def attached(weight: Array, found: Path) -> FittedPath:
+        rows = centred(weight)
+        attach = lambda alpha, *at_alpha: attach_sparse(model, rows, alpha, at_alpha, design.shape[1])  # noqa: E731
+        coef = jax.vmap(attach)(alphas, found.coef, found.status)
+        return FittedPath(coef, jax.vmap(rows.intercept)(coef), found.status, found.gap, found.n_steps)
+
+    return jax.vmap(attached)(weight, _found(model, (centred, weight), alphas, init))
+
+
+def _found(model: GLM, rows: tuple[Callable[[Array], Centred], Array], alphas: Array, init: Array | None) -> Path:
+    centred, weight = rows
+    one = centred(weight[0]).design
+    shifted = one.inner if isinstance(one, Centered) else one  # the same for all
+    y, mean = jax.vmap(lambda weight: _targets(centred(weight)))(weight)
+    start = jnp.zeros((len(weight), shifted.shape[1]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
+    l1, l2 = model.penalty.strengths(start[0])
+    tol, max_steps, _ = limits(model, y.dtype, 0)
+    solver = CoordinatePath(alphas, l1, l2, tol, max_steps, model.penalty.positive)  # type: ignore[attr-defined]
+    problem = Problem(Objective(model.loss, model.penalty), SharedColumns(shifted, y, weight, mean), None, None)
+    held = constant((problem, solver, start))
+    return solve(*held, budget=Budget(0.0, jnp.iinfo(jnp.int32).max)).state.path
+
+
+def _targets(centred: Centred) -> tuple[Array, Array | None]:
+    """What is centred by one weighting: its target, and the mean of the columns."""
+    return centred.y, centred.design.mean if isinstance(centred.design, Centered) else None
