@@ -60,14 +60,11 @@ def paths(
     >>> import jax.numpy as jnp
     >>> from jaxlearn.models import glm
     >>> from jaxlearn.objectives import ElasticNet, Squared
-    >>> X, y = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), jnp.array([1.0, 2.0, 3.0])
+    >>> X, y = jnp.array([[1.0], [0.0], [-1.0]]), jnp.array([2.0, 0.0, -2.0])
     >>> model = glm.GLM(Squared(), ElasticNet(1.0, 1.0), fit_intercept=False)
-    >>> glm.paths(model, X, y, jnp.array([0.1, 0.01]), jnp.array([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]])).coef.round(2)
-    Array([[[0.9 , 1.9 ],
-            [0.99, 1.99]],
-    <BLANKLINE>
-           [[0.8 , 1.8 ],
-            [0.98, 1.98]]], dtype=float32)
+    >>> glm.paths(model, X, y, jnp.array([1.0, 0.5]), jnp.array([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])).coef[..., 0]
+    Array([[1. , 1.5],
+           [1. , 1.5]], dtype=float32)
     """
     if model.kind != "sparse":
         raise ValueError(

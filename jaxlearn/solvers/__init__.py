@@ -19,6 +19,7 @@ from .block_krylov import BlockKrylov
 from .concave_newton import ConcaveNewton, ConcavePath
 from .conjugate_gradient import ConjugateGradient
 from .coordinate_descent import CoordinateDescent
+from .coordinate_path import CoordinatePath
 from .feature_sign import FeatureSign
 from .group_newton import GroupNewton, GroupPath
 from .implicit import attach_derivative
@@ -53,6 +54,7 @@ __all__ = [
     "Budget",
     "ConjugateGradient",
     "CoordinateDescent",
+    "CoordinatePath",
     "FeatureSign",
     "GramQuadratic",
     "GroupNewton",

@@ -123,13 +123,15 @@ class CoordinatePath(Solver):
         look: Look = answer
         read, state = state.coef, self._record(state, look)
         state, active = self._arranged(state, look)
-        wanted = jnp.where(state.n_steps == 0, EXPECTED * state.expected, MORE * state.n_steps).astype(jnp.int32)
-        n_sweeps = jnp.where(self._live(state), jnp.maximum(wanted, 1), 0).max()
         n_active = active[1] * state.blocks.columns.shape[1]
         patience = jnp.maximum(LEAST_PATIENCE, (PATIENCE * n_active).astype(jnp.int32))
-        given_up = state.given_up | (self._live(state) & (state.n_steps + n_sweeps > patience))
-        coef = self._swept(state, (read, look.residual), active, n_sweeps)
-        return eqx.tree_at(lambda s: (s.coef, s.n_steps, s.given_up), state, (coef, state.n_steps + n_sweeps, given_up))
+        state = eqx.tree_at(lambda s: s.given_up, state, state.given_up | (state.n_steps >= patience))
+        # one of the steps that the alpha before took was its last look
+        wanted = jnp.where(state.n_steps == 0, EXPECTED * (state.expected - 1), MORE * state.n_steps).astype(jnp.int32)
+        n_sweeps = jnp.where(self._live(state), jnp.maximum(wanted, 1), 0)
+        coef = self._swept(state, (read, look.residual), active, n_sweeps.max())
+        n_steps = jnp.where(self._live(state), state.n_steps + n_sweeps.max(), 0)
+        return eqx.tree_at(lambda s: (s.coef, s.n_steps), state, (coef, n_steps))
 
     def _live(self, state: _State) -> Array:
         return (state.index < len(self.alphas)) & ~state.given_up
@@ -160,7 +162,7 @@ class CoordinatePath(Solver):
             jnp.where(done[:, None], self._predicted(state), coef),
             jnp.where(done[:, None], coef, state.before),
             state.index + done.astype(jnp.int32),
-            jnp.where(done, 0, n_steps),
+            jnp.where(done, jnp.int32(0), n_steps),
             jnp.where(done, n_steps, state.expected),
             state.given_up,
             jax.tree.map(written, state.path, Path(coef, gap, n_steps, status)),

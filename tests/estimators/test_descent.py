@@ -1,0 +1,101 @@
+"""Wide rows, whose paths and fits begin with coordinate descent: the answers of scikit-learn, and of Newton's method alone."""
+
+import numpy as np
+import pytest
+import sklearn.linear_model as sk
+from numpy.testing import assert_allclose
+
+from jaxlearn.estimators import paths, programs
+from jaxlearn.linear_model import ElasticNet, ElasticNetCV, LassoCV, enet_path
+
+N, P = 90, 280
+
+
+@pytest.fixture
+def rows(dtype, monkeypatch):
+    monkeypatch.setattr(programs, "MANY_ROWS", 50)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((N, P)) + rng.standard_normal((N, 1)) + 2
+    y = X[:, :9] @ rng.standard_normal(9) + rng.standard_normal(N)
+    return X.astype(dtype), y.astype(dtype)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Names of the programs that ran."""
+    names, compute = [], programs.compute
+
+    def named(program, *args, **kwargs):
+        names.append(program.__name__)
+        return compute(program, *args, **kwargs)
+
+    for module in (paths, programs):
+        monkeypatch.setattr(module, "compute", named)
+    return names
+
+
+@pytest.mark.parametrize("l1_ratio", [0.2, 0.9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_errors_of_folds(l1_ratio, weighted, rows, compiled):
+    X, y = rows
+    tol = 1e-6 if X.dtype == np.float64 else 1e-5
+    options = {"l1_ratio": l1_ratio, "alphas": 8, "eps": 0.1, "cv": 3}
+    weight = np.random.default_rng(1).uniform(0.5, 2, N) if weighted else None
+    ours = ElasticNetCV(**options, tol=tol, max_iter=5000).fit(X, y, sample_weight=weight)
+    assert compiled[0] == "_fold_descent"
+    theirs = sk.ElasticNetCV(**options, tol=1e-9, max_iter=100_000).fit(X.astype(float), y.astype(float), weight)
+    # an error in the objective of tol moves predictions by its root
+    assert_allclose(ours.mse_path_, theirs.mse_path_, rtol=4 * tol**0.5)
+    assert_allclose(ours.alpha_, theirs.alpha_, rtol=1e-5)
+    assert_allclose(ours.predict(X), theirs.predict(X.astype(float)), atol=4 * tol**0.5 * y.std())
+
+
+def test_newton_goes_on_where_descent_is_slow(rows, compiled):
+    X, y = rows
+    tol = 1e-11 if X.dtype == np.float64 else 3e-6
+    alphas, coef, gaps = enet_path(X, y, l1_ratio=1.0, eps=1e-2, alphas=20, tol=tol, max_iter=1000)
+    assert compiled[:2] == ["_descent", "_path"]
+    assert (gaps <= tol * (y @ y) / N * 1.01).all()
+    expected = sk.enet_path(X.astype(float), y.astype(float), l1_ratio=1.0, alphas=alphas, tol=1e-12, max_iter=10**6)[1]
+    assert_allclose(coef, expected, atol=1e-4 if X.dtype == np.float64 else 0.05)
+
+
+def test_folds_that_newton_goes_on_with(rows):
+    X, y = rows
+    if X.dtype == np.float32:
+        pytest.skip("single precision does not reach the tolerance that descent is slow for")
+    options = {"alphas": 12, "eps": 1e-2, "cv": 3, "tol": 1e-10}
+    ours = LassoCV(**options).fit(X, y)
+    theirs = sk.LassoCV(**options, max_iter=10**6).fit(X, y)
+    assert_allclose(ours.mse_path_, theirs.mse_path_, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("l1_ratio", "positive"), [(0.3, False), (0.3, True), (1.0, False)])
+def test_one_fit(l1_ratio, positive, rows, compiled):
+    X, y = rows
+    tol = 1e-9 if X.dtype == np.float64 else 1e-5
+    options = {"alpha": 0.2, "l1_ratio": l1_ratio, "positive": positive}
+    ours = ElasticNet(**options, tol=tol).fit(X, y)
+    assert compiled[0] == "_descent"
+    theirs = sk.ElasticNet(**options, tol=1e-10, max_iter=10**6).fit(X.astype(float), y.astype(float))
+    assert_allclose(ours.predict(X), theirs.predict(X.astype(float)), atol=4 * tol**0.5 * y.std())
+    assert ours.dual_gap_ <= tol * (y.astype(float) @ y) / N
+    assert ours.n_iter_ >= 1
+
+
+def test_what_newton_is_better_at_is_not_begun(rows, compiled, monkeypatch):
+    X, y = rows
+    ElasticNet(alpha=0.2, precompute=True).fit(X, y)
+    ElasticNet(alpha=0.2, selection="random", random_state=0).fit(X, y)
+    monkeypatch.setattr(programs, "MANY_ROWS", 2 * N)
+    enet_path(X, y, alphas=3)
+    assert not {"_descent", "_fold_descent"} & set(compiled)
+
+
+def test_a_second_fit_compiles_nothing(rows, count_compiles):
+    X, y = rows
+    fit = lambda: ElasticNetCV(l1_ratio=0.5, alphas=5, eps=0.3, cv=3).fit(X, y)  # noqa: E731
+    fit()
+    with count_compiles() as compiles:
+        fit()
+    assert compiles.count == 0
