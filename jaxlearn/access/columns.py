@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.solvers.column_blocks import ColumnBlocks
-from jaxlearn.solvers.coordinate_path import Look
+from jaxlearn.solvers.coordinate_path import Reading
 from jaxlearn.solvers.quadratic import GramQuadratic, Quadratic
 from jaxlearn.solvers.wide_set import RowQuadratic, is_wide
 
@@ -91,14 +91,14 @@ class SharedColumns(eqx.Module):
     def serves(self):
         return self.design.serves
 
-    def look(self, coef: Array) -> Look:
+    def reading(self, coef: Array) -> Reading:
         """At the coefficients, (F, p)."""
         residual = self.y - self.design.matvec(coef.T).T
         if self.mean is not None:
             residual = residual + (self.mean * coef).sum(1)[:, None]
         weighted = self.sample_weight * residual
         energy, null = (weighted * residual).sum(1), (self.sample_weight * jnp.square(self.y)).sum(1)
-        return Look(residual, self.design.rmatvec(weighted.T).T, energy, null)
+        return Reading(residual, self.design.rmatvec(weighted.T).T, energy, null)
 
     def blocks(self) -> ColumnBlocks:
         """The columns in blocks, in single precision."""

@@ -18,9 +18,9 @@ from .protocols import Solver
 from .solution import CONVERGED, MAX_STEPS, NONFINITE
 from .working_set import Path
 
-__all__ = ["CoordinatePath", "Look"]
+__all__ = ["CoordinatePath", "Reading"]
 
-# Of the steps that the alpha before took, so many sweeps are made before the first look; then so many more of those made.
+# Of the sweeps that the alpha before took, so many are made before the first look; then as many more of the steps made so far.
 EXPECTED, MORE = 3 / 4, 1 / 4
 # A problem is given up at an alpha that takes more steps than this, and more than one for every eight active columns: Newton's
 # method on as many columns takes about as long.
@@ -29,7 +29,7 @@ LEAST_PATIENCE, PATIENCE = 32, 1 / 8
 SCATTERED = 1.5
 
 
-class Look(NamedTuple):
+class Reading(NamedTuple):
     """What one reading of X tells of F coefficient vectors."""
 
     residual: Array  # (F, n)
@@ -110,7 +110,7 @@ class CoordinatePath(Solver):
         return state.coef
 
     def read(self, problem, query):
-        return problem.design.look(query)
+        return problem.design.reading(query)
 
     def params(self, state):
         return state.path.coef
@@ -120,16 +120,16 @@ class CoordinatePath(Solver):
         return jnp.where(self._live(state).any(), jnp.inf, jnp.zeros((), state.coef.dtype))
 
     def tell(self, objective, state, answer):
-        look: Look = answer
-        read, state = state.coef, self._record(state, look)
-        state, active = self._arranged(state, look)
+        reading: Reading = answer
+        read, state = state.coef, self._record(state, reading)
+        state, active = self._arranged(state, reading)
         n_active = active[1] * state.blocks.columns.shape[1]
         patience = jnp.maximum(LEAST_PATIENCE, (PATIENCE * n_active).astype(jnp.int32))
         state = eqx.tree_at(lambda s: s.given_up, state, state.given_up | (state.n_steps >= patience))
         # one of the steps that the alpha before took was its last look
         wanted = jnp.where(state.n_steps == 0, EXPECTED * (state.expected - 1), MORE * state.n_steps).astype(jnp.int32)
         n_sweeps = jnp.where(self._live(state), jnp.maximum(wanted, 1), 0)
-        coef = self._swept(state, (read, look.residual), active, n_sweeps.max())
+        coef = self._swept(state, (read, reading.residual), active, n_sweeps.max())
         n_steps = jnp.where(self._live(state), state.n_steps + n_sweeps.max(), 0)
         return eqx.tree_at(lambda s: (s.coef, s.n_steps), state, (coef, n_steps))
 
@@ -141,13 +141,13 @@ class CoordinatePath(Solver):
         alpha = self.alphas[jnp.minimum(state.index, len(self.alphas) - 1)]
         return alpha[:, None] * self.l1[None], alpha[:, None] * self.l2[None]
 
-    def _record(self, state: _State, look: Look) -> _State:
+    def _record(self, state: _State, reading: Reading) -> _State:
         """Count the look and write it down; where an alpha is done go to the next."""
         coef, n_steps = state.coef, state.n_steps + jnp.int32(1)
         l1, l2 = self._strengths(state)
         gap_of = jax.vmap(partial(scaled_gap, positive=self.positive))
-        gap = gap_of(coef, look.correlation - l2 * coef, look.energy, (l1, l2))
-        reached = gap <= self.tol * look.null
+        gap = gap_of(coef, reading.correlation - l2 * coef, reading.energy, (l1, l2))
+        reached = gap <= self.tol * reading.null
         live = self._live(state)
         done = live & (reached | jnp.isnan(gap) | (n_steps >= self.max_steps))
         status = jnp.where(reached, jnp.int32(CONVERGED), jnp.int32(MAX_STEPS))
@@ -175,9 +175,9 @@ class CoordinatePath(Solver):
         there = state.coef + share[:, None] * (state.coef - state.before)
         return jnp.where((state.coef * state.before > 0) & (state.coef * there > 0), there, state.coef)
 
-    def _arranged(self, state: _State, look: Look) -> tuple[_State, tuple[Array, Array]]:
+    def _arranged(self, state: _State, reading: Reading) -> tuple[_State, tuple[Array, Array]]:
         """With active columns in few blocks; a list of these, and their number."""
-        push = look.correlation if self.positive else jnp.abs(look.correlation)  # for coefficients that are zero
+        push = reading.correlation if self.positive else jnp.abs(reading.correlation)  # for coefficients that are zero
         score = jnp.where(state.coef != 0, jnp.inf, push - self._strengths(state)[0])
         score = jnp.where(self._live(state)[:, None], score, -jnp.inf).max(0).astype(jnp.float32)
 
