@@ -9,7 +9,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2, ElasticNet, Squared
-from jaxlearn.solvers import column_blocks
 from jaxlearn.solvers.column_blocks import ColumnBlocks
 from jaxlearn.solvers.coordinate_path import LEAST_PATIENCE
 
@@ -100,7 +99,7 @@ def test_numbers_that_single_precision_cannot_hold_are_left_to_others(x64):
 def test_steps_are_a_budget(x64):
     X, y, folds = data(np.float64)
     found = glm.paths(GLM(Squared(), ElasticNet(1.0, 1.0), tol=1e-9, max_steps=3), X, y, ALPHAS, folds)
-    assert found.n_steps.max() <= 3 + LEAST_PATIENCE  # sweeps between looks are not cut short
+    assert found.n_steps.max() <= 6  # sweeps between two looks are not cut short
     assert (np.asarray(found.status) == 1).any()
 
 
@@ -147,7 +146,6 @@ def test_sorted_blocks_are_the_same_problem(x64):
             m = np.asarray(at.mean[j, 1])
             gram = (x * w) @ x.T - np.outer(m, m)
             assert_allclose(of_block[j, 1], gram @ at.spread(coef)[j, 1], atol=1e-12)
-    assert column_blocks.__all__ == ["ColumnBlocks"]
 
 
 def test_other_models_are_refused():
