@@ -17,7 +17,7 @@ from .design import Design
 
 __all__ = ["ColumnQuadratic", "SharedColumns", "column_quadratic", "gram_quadratic"]
 
-# Columns of a block of coordinate descent: of 32 or 128 a sweep took as long, or a tenth longer.
+# Columns of a block of coordinate descent: with 32 or 128 a sweep took a twentieth to a fifth longer.
 BLOCK = 64
 
 

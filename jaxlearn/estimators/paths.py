@@ -56,7 +56,7 @@ def _fold_paths(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Pat
     return lax.map(one, (train.T, test.T, init, first))
 
 
-def _descent(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Path, Array]:
+def _path_descent(rows: Any, rest: Any, axis_name: str | None = None) -> tuple[Path, Array]:
     """As `_path`, by coordinate descent."""
     (X, y, weight), (model, alphas, init) = rows, rest
     found = jax.tree.map(lambda leaf: leaf[0], glm.paths(model, X, y, alphas, weight[None], init=init[None]))
@@ -111,7 +111,7 @@ def _squared_errors(query: tuple[Array, Array], X: Any, y: Array, w: Array) -> t
 def follow(data: Data, model: GLM, alphas: np.ndarray, init: np.ndarray | None = None) -> Path:
     """A path; ``values`` are its coefficients. Where a program ended it another goes on."""
     init = np.zeros((data.n_features, *data.y.shape[1:]), data.dtype) if init is None else init
-    begin = _descent if descends(data, model, len(alphas)) else None
+    begin = _path_descent if descends(data, model, len(alphas)) else None
     return resumed(_path, data, data.rows, model, alphas, init, np.zeros((), np.int32), begin)
 
 

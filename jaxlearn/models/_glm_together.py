@@ -42,7 +42,7 @@ def paths(
     model : GLM
         Squared loss with an ``ElasticNet``, whose own alpha multiplies the grid.
     X : (n_samples, n_features)
-        Rows of one device.
+        Dense rows of one device.
     y : (n_samples,)
     alphas : (n_alphas,)
         Decreasing.
@@ -72,6 +72,8 @@ def paths(
             f"{type(model.loss).__name__} with {type(model.penalty).__name__}: use `vmap` of `path`."
         )
     design = as_design(X)
+    if design.on_host or design.is_sparse:
+        raise ValueError("`paths` copies columns and takes dense rows in memory: use `path`.")
     y, alphas = jnp.asarray(y, design.dtype), jnp.asarray(alphas, design.dtype)
     weight = jnp.asarray(sample_weight, design.dtype)
     if y.shape != design.shape[:1] or weight.ndim != 2 or weight.shape[1:] != y.shape:

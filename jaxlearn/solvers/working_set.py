@@ -46,6 +46,16 @@ class Path(eqx.Module):
     n_steps: Array
     status: Array
 
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], coef: Array) -> Path:
+        """No alpha of `shape` reached yet, of coefficients like `coef`."""
+        return cls(
+            jnp.zeros((*shape, *coef.shape), coef.dtype),
+            jnp.full(shape, jnp.inf, coef.dtype),
+            jnp.zeros(shape, jnp.int32),
+            jnp.full(shape, -1, jnp.int32),
+        )
+
 
 class Look(NamedTuple):
     """What one pass tells at the coefficients."""
@@ -119,14 +129,7 @@ class WorkingSetPath(Solver):
     positive: bool = eqx.field(static=True, default=False)
 
     def init(self, problem, params, key=None):
-        n_alphas = self.alphas.shape[0]
-        zero = jnp.zeros(n_alphas, params.dtype)
-        path = Path(
-            jnp.zeros((n_alphas, *params.shape), params.dtype),
-            zero + jnp.inf,
-            jnp.zeros(n_alphas, jnp.int32),
-            jnp.full(n_alphas, -1, jnp.int32),
-        )
+        path = Path.empty(self.alphas.shape, params)
         columns = self.largest(magnitude(params))
         infinite = jnp.asarray(jnp.inf, params.dtype)
         return _State(params, columns, self.first, jnp.int32(0), infinite, jnp.int32(0), path)

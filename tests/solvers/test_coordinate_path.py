@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 
+from jaxlearn.access.host import from_scipy
 from jaxlearn.models import glm
 from jaxlearn.models.glm import GLM
 from jaxlearn.objectives import L2, ElasticNet, Squared
@@ -152,5 +154,7 @@ def test_other_models_are_refused():
     X, y, folds = data(np.float32)
     with pytest.raises(ValueError, match="`paths` takes a squared loss"):
         glm.paths(GLM(Squared(), L2(1.0)), X, y, ALPHAS, folds)
+    with pytest.raises(ValueError, match="dense rows"):
+        glm.paths(GLM(Squared(), ElasticNet(1.0)), from_scipy(csr_array(X)), y, ALPHAS, folds)
     with pytest.raises(ValueError, match="`sample_weight`"):
         glm.paths(GLM(Squared(), ElasticNet(1.0)), X, y, ALPHAS, folds[0])
