@@ -198,7 +198,7 @@ class ConcavePath(WorkingSetPath):
         penalty = problem.objective.penalty.scaled(self._alpha(state))
         g, energy = quadratic.correlations(quadratic.start(state.columns, coef[state.columns]))
         distance = jnp.max(penalty.subdifferential_distance(coef, -g), initial=0) / self.unit
-        return Look(g, distance, jnp.ones_like(distance), energy)
+        return Look(g, distance, distance, jnp.ones_like(distance), energy)
 
     def _improve(self, problem: Problem, state, look):
         quadratic, coef, g = problem.design, state.coef, look.g
@@ -222,7 +222,7 @@ class ConcavePath(WorkingSetPath):
         found = lax.map(lambda start: solve(inner, solver, start, budget=budget), starts)
         at = restricted.gram_matrix, inner.objective.penalty, (start, restricted.correlation)
         lower = jnp.argmin(jax.vmap(lambda coef: _gain(*at, coef))(found.params))
-        return self._moved(state, columns, jax.tree.map(lambda leaf: leaf[lower], found))
+        return self._moved(state, columns, found.params[lower], found.status[lower] == STALLED)
 
     def _alpha(self, state: Any) -> Array:
         return self.alphas[jnp.minimum(state.index, len(self.alphas) - 1)]

@@ -13,7 +13,7 @@ from jax import Array, lax
 from jaxlearn.linalg import cholesky
 
 from . import tree
-from .gap import duality_gap, magnitude, of_each
+from .gap import duality_gap, magnitude, of_each, scaled_gap
 from .protocols import Solver
 from .proximal_gradient import accelerate
 from .quadratic import Quadratic
@@ -69,7 +69,8 @@ class FeatureSign(Solver):
 
     *Cost per step* one Cholesky factor, K³/3, and K/4, K/2, … 4 K products with G, 2 K² each.
 
-    *Stops when* the duality gap is at most ``tol``.
+    *Stops when* the duality gap of the scaled residual is at most ``tol``; at the floor of the precision, when that of
+    `duality_gap` is.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ class FeatureSign(Solver):
         burst = self._first_burst(params, g)
         lipschitz = jnp.max(problem.design.squares + self.l2)
         lipschitz = jnp.where(lipschitz > 0, lipschitz, 1)
-        gap = duality_gap(params, g, energy, (self.l1, self.l2), self.positive)
+        gap = scaled_gap(params, g, energy, (self.l1, self.l2), self.positive)
         infinite = jnp.asarray(jnp.inf, g.dtype)
         return _State(params, g, energy, gap, burst, lipschitz, infinite, jnp.int32(0), jnp.bool_(True))
 
@@ -110,11 +111,16 @@ class FeatureSign(Solver):
         return state.coef
 
     def residual(self, state):
-        return state.gap
+        # at the floor of the precision the smaller bound may still be met: that of the scaled residual needs relative accuracy
+        # of the correlations, which rounding does not leave where the l1 strengths are small
+        bound = duality_gap(state.coef, state.g, state.energy, (self.l1, self.l2), self.positive)
+        return jnp.where(self._stuck(state), bound, state.gap)
+
+    def _stuck(self, state: _State) -> Array:
+        return ~state.gained | (state.n_idle >= MAX_IDLE_STEPS)
 
     def status(self, state):
-        stuck = ~state.gained | (state.n_idle >= MAX_IDLE_STEPS)
-        return jnp.where(stuck, jnp.int32(STALLED), jnp.int32(0))
+        return jnp.where(self._stuck(state), jnp.int32(STALLED), jnp.int32(0))
 
     def tell(self, objective, state, answer):
         quadratic: Quadratic = answer
@@ -129,7 +135,7 @@ class FeatureSign(Solver):
         )
         moved = self._newton(hessian, near, state.g - self._times(hessian, near - state.coef))
         g, energy = self._evaluate(quadratic, moved)
-        gap = duality_gap(moved, g, energy, (self.l1, self.l2), self.positive)
+        gap = scaled_gap(moved, g, energy, (self.l1, self.l2), self.positive)
         # a correlation is rounded by ulps of ‖X_j‖ ‖r‖: a move that gains less than these may only shuffle errors; if it
         # does more than that the certificate tells
         noise = NOISE * eps * (magnitude(moved - state.coef) @ jnp.sqrt(quadratic.squares * state.energy))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["dual_scale", "duality_gap", "magnitude", "of_each", "scaled_gap"]
+__all__ = ["convexity_gap", "dual_scale", "duality_gap", "magnitude", "of_each", "scaled_gap"]
 
 
 def magnitude(b: Array) -> Array:
@@ -52,18 +52,23 @@ def duality_gap(coef: Array, g: Array, energy: Array, strengths: tuple[Array, Ar
     Returns
     -------
     scalar
-        Where l2 > 0 everywhere, the smaller of the duality gap and the strong-convexity bound ``Σ dist_j² / (2 l2_j)``
-        of the distance to the subdifferential. A coordinate with l2 alone contributes its own term of that sum. One
+        The smaller of the gap of the scaled residual and the strong-convexity bound ``Σ dist_j² / (2 l2_j)`` of the distance
+        to the subdifferential: the gap of the residual itself in the dual of the elastic net, which bounds no correlation
+        that has an l2 strength. In the former, a coordinate with l2 alone contributes its own term of that sum. One
         without any strength asks its dual for g_j = 0, which rounding never grants; it contributes ``|g_j| ‖b‖₁``, a
         bound for optima that are no larger than b, and so none at b = 0.
     """
-    gap = scaled_gap(coef, g, energy, strengths, positive)
+    return jnp.minimum(scaled_gap(coef, g, energy, strengths, positive), convexity_gap(coef, g, strengths, positive))
+
+
+def convexity_gap(coef: Array, g: Array, strengths: tuple[Array, Array], positive: bool) -> Array:
+    """``Σ dist_j² / (2 l2_j)`` from what `duality_gap` takes; infinite where a coordinate without l2 has a distance."""
     l1, l2 = strengths
     push, size = jnp.maximum(g, 0) if positive else magnitude(g), magnitude(coef)
     held = magnitude(g - of_each(l1, coef) * (coef / of_each(jnp.where(size > 0, size, 1), coef)))
     distance = jnp.where(size > 0, held, jnp.maximum(push - l1, 0))
-    strong = jnp.sum(jnp.square(distance) / (2 * jnp.where(l2 > 0, l2, 1)))
-    return jnp.where((l2 > 0).all(), jnp.minimum(gap, strong), gap)
+    without = jnp.where(distance > 0, jnp.inf, 0)
+    return jnp.sum(jnp.where(l2 > 0, jnp.square(distance) / (2 * jnp.where(l2 > 0, l2, 1)), without))
 
 
 def scaled_gap(coef: Array, g: Array, energy: Array, strengths: tuple[Array, Array], positive: bool) -> Array:

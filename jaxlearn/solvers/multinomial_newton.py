@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -195,9 +196,9 @@ def _pushes(query: tuple, X: Any, y: Array, w: Array) -> Array:
 
 
 def _divergences(query: tuple, X: Any, y: Array, w: Array) -> Array:
-    """A lift: what rows add to the duality gap, the dual point shrunk towards y."""
-    at, (kept, added, there), s = query
+    """A lift: what rows add to the duality gap, for each scale of the dual point, which is shrunk towards y."""
+    at, (kept, added, there), scales = query
     p, among, lost = _certain(at, there, X, y)
     # of the probabilities among the classes that are there, from p
     moved = jnp.where(there[None], lost * among, -p) + added[None] - (1 - kept) * among
-    return w @ relative_entropy(p, s * moved + (1 - s) * (y - p))
+    return jax.vmap(lambda s: w @ relative_entropy(p, s * moved + (1 - s) * (y - p)))(scales)

@@ -7,11 +7,12 @@ import math
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from .feature_sign import FeatureSign
-from .gap import dual_scale, duality_gap
+from .gap import convexity_gap, dual_scale, scaled_gap
 from .protocols import Problem, Solver
 from .quadratic import LocalQuadratic
 from .solution import STALLED, Budget
@@ -103,7 +104,7 @@ class ProxNewton(Solver):
     def tell(self, objective, state, answer):
         problem, (value, push, energy) = answer
         b = state.coef
-        gap = duality_gap(b, push - self.l2 * b, energy, (self.l1, self.l2), self.positive)
+        gap = scaled_gap(b, push - self.l2 * b, energy, (self.l1, self.l2), self.positive)
         floor = ROUNDINGS * jnp.finfo(b.dtype).eps * energy
 
         def step() -> tuple[Array, Array]:
@@ -207,8 +208,10 @@ class ProxNewtonPath(WorkingSetPath):
         push = push.at[-math.prod(problem.y.shape[1:]) :].set(0) if self.intercept else push
         g = push - l2 * coef
         s = dual_scale(g, l1, self.positive)
-        loss = problem.design.fold(divergences, (at, balance, s), *rows)
-        return Look(g, loss + duality_gap(coef, g, jnp.zeros_like(loss), strengths, self.positive), self.unit, push)
+        loss, unscaled = problem.design.fold(divergences, (at, balance, jnp.stack([s, jnp.ones_like(s)])), *rows)
+        gap = loss + scaled_gap(coef, g, jnp.zeros_like(loss), strengths, self.positive)
+        bound = unscaled + convexity_gap(coef, g, strengths, self.positive)
+        return Look(g, gap, jnp.minimum(gap, bound), self.unit, push)
 
     def _improve(self, problem, state, look):
         alpha = self.alphas[state.index]
@@ -219,7 +222,7 @@ class ProxNewtonPath(WorkingSetPath):
         solver = self.newton(columns, l1[columns], l2[columns], tol, self.positive)
         held = dataclasses.replace(problem, design=self._taken(problem, columns))
         found = solve(held, solver, state.coef[columns], budget=Budget(tol, MAX_NEWTON_STEPS))
-        return self._moved(state, columns, found)
+        return self._moved(state, columns, found.params, found.status == STALLED)
 
 
 def _share(least: Array, of: Array) -> Array:
@@ -278,7 +281,8 @@ def _pushes(query: tuple, X: Any, y: Array, w: Array) -> Array:
 
 
 def _divergences(query: tuple, X: Any, y: Array, w: Array) -> Array:
-    """A lift: what rows add to the duality gap."""
-    at, balance, s = query
+    """A lift: what rows add to the duality gap, for each scale of the dual point."""
+    at, balance, scales = query
     loss, f = at[0][0], _predictor(at, X)
-    return w @ loss.divergence(y, f, s * _shares(loss.gradient(y, f), balance))
+    shares = _shares(loss.gradient(y, f), balance)
+    return jax.vmap(lambda s: w @ loss.divergence(y, f, s * shares))(scales)

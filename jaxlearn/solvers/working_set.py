@@ -10,10 +10,10 @@ from jax import Array, lax
 
 from . import tree
 from .feature_sign import FeatureSign
-from .gap import dual_scale, duality_gap, magnitude, of_each
+from .gap import dual_scale, duality_gap, magnitude, of_each, scaled_gap
 from .protocols import Problem, Solver
 from .quadratic import Quadratic
-from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, STALLED, Budget, Solution
+from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, STALLED, Budget
 from .solve import solve
 from .wide_set import RowQuadratic, WideFeatureSign
 
@@ -61,7 +61,8 @@ class Look(NamedTuple):
     """What one pass tells at the coefficients."""
 
     g: Array  # of the shape of the coefficients, the negative gradient of the smooth part
-    gap: Array
+    gap: Array  # what the tolerance is asked of
+    bound: Array  # at most the gap: what is asked at the floor of the precision
     unit: Array  # of the tolerance
     rest: Any
 
@@ -91,7 +92,7 @@ class WorkingSetPath(Solver):
     *Cost per step* one product ``r X`` (2 n p), one Gram matrix (K² n), the steps of `FeatureSign`, often one.
 
     *Stops when* every alpha has a duality gap of at most ``tol · Σ ω y²`` or has used `max_passes`; or when the support
-    outgrows the working set.
+    outgrows the working set. The gap is that of the scaled residual; where rounding ends its fall, that of `duality_gap`.
 
     Parameters
     ----------
@@ -169,26 +170,29 @@ class WorkingSetPath(Solver):
         # with more than half of the set in use, and more columns waiting than find room, passes would only take turns
         crowded = (2 * room < self.size) & ((~there & (push > l1)).sum() > room)
         full = (self.size < coef.shape[0]) & ((room == 0) | crowded)
-        state = self._record(state, look.gap, self.tol * look.unit, full)
+        state = self._record(state, look, full)
         return lax.cond(self._over(state), lambda: state, lambda: self._improve(answer, state, look))
 
     def _look(self, quadratic: Quadratic, state: _State, strengths: tuple[Array, Array]) -> Look:
         columns, coef = state.columns, state.coef
         smooth, energy = quadratic.correlations(quadratic.start(columns, coef[columns]))
         g = smooth - of_each(strengths[1], coef) * coef
-        gap = duality_gap(coef, g, energy, strengths, self.positive)
-        return Look(g, gap, quadratic.energy, (smooth, energy))
+        at = coef, g, energy, strengths, self.positive
+        return Look(g, scaled_gap(*at), duality_gap(*at), quadratic.energy, (smooth, energy))
 
     def _over(self, state: _State) -> Array:
         return (state.index >= self.alphas.shape[0]) | (self.status(state) > 0)
 
-    def _record(self, state: _State, gap: Array, tol: Array, full: Array) -> _State:
+    def _record(self, state: _State, look: Look, full: Array) -> _State:
         """Count the pass; write down an alpha that is done and go to the next."""
+        gap, tol = look.gap, self.tol * look.unit
         n_steps = state.n_steps + jnp.int32(1)
         improved = gap < 0.9 * state.best_gap
         n_idle = jnp.where(improved, jnp.int32(0), state.n_idle + jnp.int32(1))
+        given_up = (gap > tol) & ~full & ((n_steps >= self.max_passes) | (n_idle >= MAX_IDLE_PASSES))
+        certified = jnp.where(given_up, look.bound, gap)
         status = jnp.where(
-            gap <= tol,
+            certified <= tol,
             jnp.int32(CONVERGED),
             jnp.where(
                 full,
@@ -197,11 +201,11 @@ class WorkingSetPath(Solver):
             ),
         )
         status = jnp.where(jnp.isnan(gap), jnp.int32(NONFINITE), status)
-        done = (gap <= tol) | jnp.isnan(gap) | full | (n_steps >= self.max_passes) | (n_idle >= MAX_IDLE_PASSES)
+        done = (gap <= tol) | jnp.isnan(gap) | full | given_up
         at, path = state.index, state.path
         written = Path(
             path.coef.at[at].set(state.coef),
-            path.gap.at[at].set(gap),
+            path.gap.at[at].set(certified),
             path.n_steps.at[at].set(n_steps),
             path.status.at[at].set(status),
         )
@@ -217,17 +221,16 @@ class WorkingSetPath(Solver):
         l1, l2 = alpha * self.l1, alpha * self.l2
         smooth, energy = look.rest
         g = smooth - of_each(l2, smooth) * state.coef
-        gap = duality_gap(state.coef, g, energy, (l1, l2), self.positive)
+        gap = scaled_gap(state.coef, g, energy, (l1, l2), self.positive)
         columns = self._select(state.coef, (g, gap), (l1, l2), quadratic.squares)
         start = state.coef[columns]
         restricted = quadratic.working(columns, (start, smooth[columns], energy))
-        solution = solve(
-            Problem(None, restricted, None, None),
-            self._inner(restricted, l1[columns], l2[columns]),
-            start,
-            budget=Budget(INNER_SHARE * self.tol * quadratic.energy, MAX_INNER_STEPS),
-        )
-        return self._moved(state, columns, solution)
+        solver = self._inner(restricted, l1[columns], l2[columns])
+        budget = Budget(INNER_SHARE * self.tol * quadratic.energy, MAX_INNER_STEPS)
+        found = solve(Problem(None, restricted, None, None), solver, start, budget=budget)
+        # also where the smaller bound was met there
+        stalled = jnp.equal(solver.status(found.state), STALLED)
+        return self._moved(state, columns, found.params, stalled)
 
     def _inner(self, quadratic: Quadratic, l1: Array, l2: Array) -> Solver:
         """What solves the problem on the working set."""
@@ -235,12 +238,11 @@ class WorkingSetPath(Solver):
             return WideFeatureSign(l1, l2, self.positive, len(quadratic.rows))
         return FeatureSign(l1, l2, self.positive)
 
-    def _moved(self, state: _State, columns: Array, solution: Solution) -> _State:
-        """With what was found on the working set."""
-        coef = jnp.zeros_like(state.coef).at[columns].set(solution.params)
+    def _moved(self, state: _State, columns: Array, found: Array, stalled: Array) -> _State:
+        """With the coefficients found on the working set."""
+        coef = jnp.zeros_like(state.coef).at[columns].set(found)
         # at the floor of the precision the problem restricted to the set ends without its tolerance: few passes are left then
-        stalled = jnp.asarray(solution.status == STALLED, jnp.int32)
-        n_idle = state.n_idle + stalled * jnp.int32(MAX_IDLE_PASSES // 2)
+        n_idle = state.n_idle + jnp.where(stalled, jnp.int32(MAX_IDLE_PASSES // 2), jnp.int32(0))
         return eqx.tree_at(lambda s: (s.coef, s.columns, s.n_idle), state, (coef, columns, n_idle))
 
     def _select(self, coef: Array, at: tuple[Array, Array], strengths: tuple[Array, Array], squares: Array) -> Array:

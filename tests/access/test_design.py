@@ -315,3 +315,23 @@ def test_squares_of_more_columns_than_are_squared_at_once(monkeypatch, dtype):
     np.testing.assert_allclose(found, d @ np.square(X), rtol=10 * np.finfo(dtype).eps)
     slope = jax.grad(lambda X: Dense(X).squares(d).sum())(X)
     np.testing.assert_allclose(slope, 2 * d[:, None] * X, rtol=10 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("entry", [0.0, 0.7])
+@pytest.mark.parametrize("lanes", [False, True])
+def test_products_with_one_number(lanes, entry, dtype):
+    """What XLA's library for CPUs gets wrong, compiled as users do: a broadcast number, times X, plus a row, reduced."""
+    X, b = random_matrix(dtype), np.arange(5, dtype=dtype)
+    X = np.tile(X, (20, 10))
+
+    def shares(X, b, entry):
+        if lanes:
+            f = jax.vmap(Dense(X).matvec, 1, 1)(jnp.full((X.shape[1], 5), entry))
+        else:
+            f = Dense(X).matvec(jnp.full((X.shape[1], 5), entry))
+        return jax.nn.log_softmax(f + b[None], axis=1)
+
+    for constant in (True, False):
+        program = jax.jit(partial(shares, entry=dtype.type(entry)) if constant else shares)
+        found = program(X, b) if constant else program(X, b, dtype.type(entry))
+        np.testing.assert_allclose(found, np.tile(np.log(np.exp(b) / np.exp(b).sum()), (len(X), 1)), atol=1e-4)

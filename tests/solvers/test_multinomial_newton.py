@@ -225,3 +225,24 @@ def test_an_estimator_whose_working_set_grows():
 def test_y_must_be_one_hot():
     with pytest.raises(ValueError, match=r"Multinomial with an l1 part takes \(n_samples, n_classes\)"):
         glm.fit(model(), X, CODES[3])
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("ratio", [1e-3, 0.03])
+def test_single_precision_certifies_small_shares(ratio, intercept):
+    """No correlation keeps within l1 strengths that are as good as none; the bound by strong convexity holds all the same."""
+    rows, y = X.astype(np.float32), Y[3].astype(np.float32)
+    found = fit(model(ratio, fit_intercept=intercept, tol=1e-5), rows, y, np.ones(N, np.float32))
+    assert found.status == CONVERGED
+    with jax.enable_x64(True):
+        exact = fit(model(ratio, fit_intercept=intercept), X, Y[3], np.ones(N))
+    error = objective(found.coef, found.intercept, ratio) - objective(exact.coef, exact.intercept, ratio)
+    assert -1e-9 < error <= found.residual + 1e-6
+
+
+def test_many_rows_as_many_classes(x64):
+    """The unit of the tolerance is what the intercepts leave: with wrong ones no fit would end."""
+    rows = np.tile(X, (10, 5)) + RNG.standard_normal((10 * N, 5 * P))
+    found = fit(model(tol=1e-6, working_set=160), rows, np.tile(Y[3], (10, 1)), init=np.zeros((5 * P, 3)))
+    assert found.status == CONVERGED
+    assert found.residual <= 1e-6 * np.log(3)
