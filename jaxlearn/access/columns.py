@@ -78,6 +78,9 @@ class SharedColumns(eqx.Module):
         ω, which sums to one.
     mean : (F, p), optional
         m, the weighted mean of the columns.
+    index : (J, m) of int32, optional
+        With it the coefficients of the problems are those of groups, side by side, (F, J m): the features of each, and p
+        where a group has less than m.
     """
 
     on_host: ClassVar[bool] = False
@@ -86,25 +89,40 @@ class SharedColumns(eqx.Module):
     y: Array
     sample_weight: Array
     mean: Array | None
+    index: Array | None = None
 
     @property
     def serves(self):
         return self.design.serves
 
     def reading(self, coef: Array) -> Reading:
-        """At the coefficients, (F, p)."""
+        """At the coefficients, (F, p) or (F, J m)."""
+        if self.index is not None:
+            features = jnp.zeros((len(coef), self.design.shape[1]), coef.dtype)
+            coef = features.at[:, self.index.ravel()].set(coef, mode="drop")
         residual = self.y - self.design.matvec(coef.T).T
         if self.mean is not None:
             residual = residual + (self.mean * coef).sum(1)[:, None]
         weighted = self.sample_weight * residual
         energy, null = (weighted * residual).sum(1), (self.sample_weight * jnp.square(self.y)).sum(1)
-        return Reading(residual, self.design.rmatvec(weighted.T).T, energy, null)
+        return Reading(residual, self._by_groups(self.design.rmatvec(weighted.T).T), energy, null)
+
+    def _by_groups(self, values: Array) -> Array:
+        """(F, p) as (F, J m)."""
+        if self.index is None:
+            return values
+        return values.at[:, self.index.ravel()].get(mode="fill", fill_value=0)
 
     def blocks(self) -> ColumnBlocks:
         """The columns in blocks, in single precision."""
         columns = self.design.take(jnp.arange(self.design.shape[1], dtype=jnp.int32)).astype(jnp.float32)
-        mean = jnp.zeros((len(self.y), len(columns))) if self.mean is None else self.mean
-        return ColumnBlocks.of(columns, self.sample_weight.astype(jnp.float32), mean.astype(jnp.float32), BLOCK)
+        size, mean = BLOCK, jnp.zeros((len(self.y), len(columns))) if self.mean is None else self.mean
+        if self.index is not None:
+            columns = columns.at[self.index.ravel()].get(mode="fill", fill_value=0)
+            width = self.index.shape[1]
+            size = max(BLOCK // width, 1) * width
+        mean = self._by_groups(mean.astype(jnp.float32))
+        return ColumnBlocks.of(columns, self.sample_weight.astype(jnp.float32), mean, size)
 
 
 def column_quadratic(design: Design, y: Array, sample_weight: Array) -> ColumnQuadratic:

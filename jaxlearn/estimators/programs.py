@@ -53,6 +53,9 @@ FULL = 3 / 4
 MANY_ROWS = 512
 # Coordinate descent reads a copy of X in single precision, and sorts it into another: a larger X is not copied.
 LARGEST_COPIED = 1 << 28
+# Of groups it takes fewer rows: of 100 to 400 rows of groups of ten, nine fits took 0.2 to 2 times as long as by Newton's method
+# alone, and compiled in 2 to 3 s instead of 4 to 9. Its blocks are whole groups, all as wide as the largest.
+MANY_ROWS_OF_GROUPS, LARGEST_GROUP, MOST_FILLED = 64, 64, 1.5
 
 
 def fit(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
@@ -164,15 +167,20 @@ def _descent(rows: Any, rest: Any, axis_name: str | None = None) -> FittedGLM:
 def descends(data: Data, model: GLM, n_alphas: int = 1) -> bool:
     """Whether coordinate descent is to begin: many wide rows, which Newton's method would read for each alpha, on a CPU."""
     n_samples, n_features = data.X.shape
+    groups = getattr(model.penalty, "groups", None)
+    if groups is None:
+        able, many = model.kind == "sparse", MANY_ROWS
+    else:
+        able, many = groups.size <= MOST_FILLED * n_features and groups.shape[1] <= LARGEST_GROUP, MANY_ROWS_OF_GROUPS
     together = isinstance(data.X, np.ndarray) and jax.default_backend() == "cpu"
-    wide = n_samples >= MANY_ROWS and n_features > max(ALL_FEATURES, min(n_samples, 4 * n_alphas))
+    wide = n_samples >= many and n_features > max(ALL_FEATURES, min(n_samples, 4 * n_alphas))
     given = model.gram is not None or model.precompute or model.random or model.solver != "auto"
-    return model.kind == "sparse" and together and wide and not given and data.X.nbytes <= LARGEST_COPIED
+    return able and together and wide and not given and data.X.nbytes <= LARGEST_COPIED
 
 
 def holding(model: GLM, coef: np.ndarray) -> GLM:
     """The model with a working set that has room for these coefficients."""
-    while np.count_nonzero(coef, axis=-1).max() > FULL * (model.working_set or 0):
+    while np.count_nonzero(coef, axis=-1).max() > FULL * (model.working_set or 0) * _width(model):
         model = larger(model)
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -13,6 +14,7 @@ from jaxlearn.access.columns import SharedColumns
 from jaxlearn.access.dense import as_design
 from jaxlearn.access.design import Centered, Design
 from jaxlearn.solvers.coordinate_path import CoordinatePath
+from jaxlearn.solvers.group_descent import GroupDescentPath
 from jaxlearn.solvers.protocols import Objective, Problem
 from jaxlearn.solvers.solution import Budget
 from jaxlearn.solvers.solve import solve
@@ -40,7 +42,7 @@ def paths(
     Parameters
     ----------
     model : GLM
-        Squared loss with an ``ElasticNet``, whose own alpha multiplies the grid.
+        Squared loss with an ``ElasticNet`` or with a ``GroupElasticNet`` of features, whose own alpha multiplies the grid.
     X : (n_samples, n_features)
         Dense rows of one device.
     y : (n_samples,)
@@ -66,9 +68,9 @@ def paths(
     Array([[1. , 1.5],
            [1. , 1.5]], dtype=float32)
     """
-    if model.kind != "sparse":
+    if model.kind != "sparse" and getattr(model.penalty, "groups", None) is None:
         raise ValueError(
-            "`paths` takes a squared loss and an `ElasticNet`; got "
+            "`paths` takes a squared loss and an `ElasticNet`, or a `GroupElasticNet` of features; got "
             f"{type(model.loss).__name__} with {type(model.penalty).__name__}: use `vmap` of `path`."
         )
     design = as_design(X)
@@ -100,13 +102,24 @@ def _found(model: GLM, rows: tuple[Callable[[Array], Centred], Array], alphas: A
     one = centred(weight[0]).design
     shifted = one.inner if isinstance(one, Centered) else one  # the same for all
     y, mean = jax.vmap(lambda weight: _targets(centred(weight)))(weight)
-    start = jnp.zeros((len(weight), shifted.shape[1]), y.dtype) if init is None else jnp.asarray(init, y.dtype)
-    l1, l2 = model.penalty.strengths(start[0])
+    n_features, penalty = shifted.shape[1], constant(model).penalty
+    start = jnp.zeros((len(weight), n_features), y.dtype) if init is None else jnp.asarray(init, y.dtype)
     tol, max_steps, _ = limits(model, y.dtype, 0)
-    solver = CoordinatePath(alphas, l1, l2, tol, max_steps, model.penalty.positive)  # type: ignore[attr-defined]
-    problem = Problem(Objective(model.loss, model.penalty), SharedColumns(shifted, y, weight, mean), None, None)
+    if model.kind == "sparse":
+        index, (l1, l2) = None, penalty.strengths(start[0])
+        solver = CoordinatePath(alphas, l1, l2, tol, max_steps, penalty.positive)
+    else:
+        index, by_group = penalty.groups, jax.vmap(penalty.rows)(start)
+        l1, l2 = (jnp.repeat(of_each, index.shape[1]) for of_each in penalty.row_strengths(by_group[0]))
+        solver = GroupDescentPath(alphas, l1, l2, tol, max_steps, width=index.shape[1])
+        start = by_group.reshape(len(start), index.size)
+    problem = Problem(Objective(model.loss, model.penalty), SharedColumns(shifted, y, weight, mean, index), None, None)
     held = constant((problem, solver, start))
-    return solve(*held, budget=Budget(0.0, jnp.iinfo(jnp.int32).max)).state.path
+    found = solve(*held, budget=Budget(0.0, jnp.iinfo(jnp.int32).max)).state.path
+    if index is None:
+        return found
+    features = lambda b: penalty.joined(b.reshape(index.shape), n_features)  # noqa: E731
+    return eqx.tree_at(lambda path: path.coef, found, jax.vmap(jax.vmap(features))(found.coef))
 
 
 def _targets(centred: Centred) -> tuple[Array, Array | None]:

@@ -21,6 +21,7 @@ from .conjugate_gradient import ConjugateGradient
 from .coordinate_descent import CoordinateDescent
 from .coordinate_path import CoordinatePath
 from .feature_sign import FeatureSign
+from .group_descent import GroupDescentPath
 from .group_newton import GroupNewton, GroupPath
 from .implicit import attach_derivative
 from .interior_point import InteriorPoint
@@ -58,6 +59,7 @@ __all__ = [
     "FeatureSign",
     "GramQuadratic",
     "GroupNewton",
+    "GroupDescentPath",
     "GroupPath",
     "InteriorPoint",
     "ConcaveNewton",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -135,12 +134,21 @@ class CoordinatePath(Solver):
         alpha = self.alphas[jnp.minimum(state.index, len(self.alphas) - 1)]
         return alpha[:, None] * self.l1[None], alpha[:, None] * self.l2[None]
 
+    def _gap(self, coef: Array, g: Array, energy: Array, strengths: tuple[Array, Array]) -> Array:
+        return scaled_gap(coef, g, energy, strengths, self.positive)
+
+    def _size(self, values: Array) -> Array:
+        """Of each coefficient, what the penalty holds."""
+        return jnp.abs(values)
+
+    def _sweep(self, gram: Array, g: Array, coef: Array, strengths: tuple[Array, Array]) -> Array:
+        return sweep(gram, g, coef, strengths, self.positive)
+
     def _record(self, state: _State, reading: Reading) -> _State:
         """Count the look and write it down; where an alpha is done go to the next."""
         coef, n_steps = state.coef, state.n_steps + jnp.int32(1)
         l1, l2 = self._strengths(state)
-        gap_of = jax.vmap(partial(scaled_gap, positive=self.positive))
-        gap = gap_of(coef, reading.correlation - l2 * coef, reading.energy, (l1, l2))
+        gap = jax.vmap(self._gap)(coef, reading.correlation - l2 * coef, reading.energy, (l1, l2))
         reached = gap <= self.tol * reading.null
         live = self._live(state)
         done = live & (reached | jnp.isnan(gap) | (n_steps >= self.max_steps))
@@ -171,8 +179,10 @@ class CoordinatePath(Solver):
 
     def _arranged(self, state: _State, reading: Reading) -> tuple[_State, tuple[Array, Array]]:
         """With active columns in few blocks; a list of these, and their number."""
-        push = reading.correlation if self.positive else jnp.abs(reading.correlation)  # for coefficients that are zero
-        score = jnp.where(state.coef != 0, jnp.inf, push - self._strengths(state)[0])
+        push = (
+            reading.correlation if self.positive else self._size(reading.correlation)
+        )  # for coefficients that are zero
+        score = jnp.where(self._size(state.coef) > 0, jnp.inf, push - self._strengths(state)[0])
         score = jnp.where(self._live(state)[:, None], score, -jnp.inf).max(0).astype(jnp.float32)
 
         def in_block(blocks: ColumnBlocks) -> Array:
@@ -200,7 +210,7 @@ class CoordinatePath(Solver):
         def update(j: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
             coef, residual = carry
             g = blocks.correlations(residual, j) - l2[j] * coef[j]
-            new = sweep(blocks.grams[j], g, coef[j], (l1[j], l2[j]), self.positive)
+            new = self._sweep(blocks.grams[j], g, coef[j], (l1[j], l2[j]))
             return coef.at[j].set(new), blocks.moved(residual, j, new - coef[j])
 
         residual = over_active(lambda j, residual: blocks.moved(residual, j, way[j]), residual)

@@ -1,12 +1,13 @@
 """Wide rows, whose paths and fits begin with coordinate descent: the answers of scikit-learn, and of Newton's method alone."""
 
+import jax
 import numpy as np
 import pytest
 import sklearn.linear_model as sk
 from numpy.testing import assert_allclose
 
 from jaxlearn.estimators import paths, programs
-from jaxlearn.linear_model import ElasticNet, ElasticNetCV, LassoCV, enet_path
+from jaxlearn.linear_model import ElasticNet, ElasticNetCV, GroupLasso, GroupLassoCV, LassoCV, enet_path
 
 N, P = 90, 280
 
@@ -99,3 +100,37 @@ def test_a_second_fit_compiles_nothing(rows, count_compiles):
     with count_compiles() as compiles:
         fit()
     assert compiles.count == 0
+
+
+def test_groups(rows, compiled, monkeypatch):
+    X, y = rows
+    tol = 1e-7 if X.dtype == np.float64 else 1e-5
+    fit = lambda: GroupLasso(groups=4, alpha=0.5, tol=tol, max_iter=5000).fit(X, y)  # noqa: E731
+    ours = fit()
+    assert compiled == ["_descent"]
+    monkeypatch.setattr(programs, "MANY_ROWS_OF_GROUPS", 2 * N)
+    newton = fit()
+    assert "_one_by_one" in compiled
+    assert_allclose(ours.predict(X), newton.predict(X), atol=4 * tol**0.5 * y.std())
+    assert ours.dual_gap_ <= 1.001 * tol * y.var()
+
+
+def test_groups_of_folds_that_newton_goes_on_with(rows, compiled, monkeypatch):
+    X, y = rows
+    tol = 1e-8 if X.dtype == np.float64 else 1e-5
+    fit = lambda: GroupLassoCV(groups=4, alphas=8, eps=0.03, cv=3, tol=tol, max_iter=5000).fit(X, y)  # noqa: E731
+    monkeypatch.setattr("jaxlearn.solvers.coordinate_path.LEAST_PATIENCE", 4)
+    monkeypatch.setattr("jaxlearn.solvers.coordinate_path.PATIENCE", 0)
+    jax.clear_caches()  # of programs that are more patient
+    ours = fit()
+    assert compiled[:2] == ["_fold_descent", "_fold_paths"]
+    monkeypatch.setattr(programs, "MANY_ROWS_OF_GROUPS", 2 * N)
+    newton = fit()
+    assert_allclose(ours.mse_path_, newton.mse_path_, rtol=4 * tol**0.5)
+    jax.clear_caches()
+
+
+def test_groups_of_very_different_sizes_are_not_filled_up(rows, compiled):
+    X, y = rows
+    GroupLasso(groups=[list(range(40)), *([j] for j in range(40, P))], alpha=0.5).fit(X, y)
+    assert "_descent" not in compiled
