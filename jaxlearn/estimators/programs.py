@@ -53,8 +53,9 @@ FULL = 3 / 4
 MANY_ROWS = 512
 # Coordinate descent reads a copy of X in single precision, and sorts it into another: a larger X is not copied.
 LARGEST_COPIED = 1 << 28
-# Of groups it takes fewer rows: of 100 to 400 rows of groups of ten, nine fits took 0.2 to 2 times as long as by Newton's method
-# alone, and compiled in 2 to 3 s instead of 4 to 9. Its blocks are whole groups, all as wide as the largest.
+# Of groups it takes fewer rows: 18 fits to 100 to 400 rows of groups of ten took 0.14 to 2.4 times as long as by Newton's
+# method alone, half of them less than 0.4, and compiled in 2 to 3 s instead of 4 to 9. Blocks are whole groups, all as wide as
+# the largest.
 MANY_ROWS_OF_GROUPS, LARGEST_GROUP, MOST_FILLED = 64, 64, 1.5
 
 
