@@ -65,9 +65,9 @@ class ColumnBlocks(eqx.Module):
         return flat[..., jnp.argsort(self.order)[:p]]
 
     def sorted(self, score: Array) -> ColumnBlocks:
-        """With columns by decreasing score, (J, B): a copy of X, and all Gram matrices anew."""
+        """With columns by decreasing score, (J, B), of equal ones in their order: a copy of X, and all Gram matrices anew."""
         n_blocks, _, n_samples = self.columns.shape
-        place = jnp.argsort(-score.ravel())
+        place = jnp.argsort(-score.ravel(), stable=True)
         columns = self.columns.reshape(-1, n_samples)[place].reshape(self.columns.shape)
         mean = _blocked(jnp.moveaxis(self.mean, 0, 1).reshape(self.mean.shape[1], -1)[:, place], n_blocks)
         grams = _grams(columns, self.sample_weight, mean)

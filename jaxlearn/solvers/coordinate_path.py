@@ -179,9 +179,8 @@ class CoordinatePath(Solver):
 
     def _arranged(self, state: _State, reading: Reading) -> tuple[_State, tuple[Array, Array]]:
         """With active columns in few blocks; a list of these, and their number."""
-        push = (
-            reading.correlation if self.positive else self._size(reading.correlation)
-        )  # for coefficients that are zero
+        # of coefficients that are zero
+        push = reading.correlation if self.positive else self._size(reading.correlation)
         score = jnp.where(self._size(state.coef) > 0, jnp.inf, push - self._strengths(state)[0])
         score = jnp.where(self._live(state)[:, None], score, -jnp.inf).max(0).astype(jnp.float32)
 

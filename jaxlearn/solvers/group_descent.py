@@ -59,7 +59,8 @@ class GroupDescentPath(CoordinatePath):
     *Minimises*, for each alpha and each f, ``½ Σ ω_f (y_f − X b_f)² + alpha Σ_j (l1_j ‖B_j‖ + ½ l2_j ‖B_j‖²)``, the groups B_j
     side by side in b.
 
-    *Step*, *cost*, *stops when*: as of `CoordinatePath`, with `group_sweep` on its blocks.
+    *Step*, *cost*, *stops when*: as of `CoordinatePath`, with `group_sweep` on its blocks of whole groups: a group is scored as
+    one, so that sorting keeps it together.
 
     Parameters
     ----------
