@@ -13,7 +13,7 @@ from jax import Array, lax
 from jaxlearn.linalg import cholesky
 
 from . import tree
-from .gap import duality_gap, magnitude, of_each, scaled_gap
+from .gap import convexity_gap, magnitude, of_each, scaled_gap
 from .protocols import Solver
 from .proximal_gradient import accelerate
 from .quadratic import Quadratic
@@ -113,8 +113,8 @@ class FeatureSign(Solver):
     def residual(self, state):
         # at the floor of the precision the smaller bound may still be met: that of the scaled residual needs relative accuracy
         # of the correlations, which rounding does not leave where the l1 strengths are small
-        bound = duality_gap(state.coef, state.g, state.energy, (self.l1, self.l2), self.positive)
-        return jnp.where(self._stuck(state), bound, state.gap)
+        bound = convexity_gap(state.coef, state.g, (self.l1, self.l2), self.positive)
+        return jnp.where(self._stuck(state), jnp.minimum(bound, state.gap), state.gap)
 
     def _stuck(self, state: _State) -> Array:
         return ~state.gained | (state.n_idle >= MAX_IDLE_STEPS)

@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from . import tree
 from .feature_sign import FeatureSign
-from .gap import dual_scale, duality_gap, magnitude, of_each, scaled_gap
+from .gap import convexity_gap, dual_scale, magnitude, of_each, scaled_gap
 from .protocols import Problem, Solver
 from .quadratic import Quadratic
 from .solution import CONVERGED, MAX_STEPS, NONFINITE, OVERFLOW, STALLED, Budget
@@ -177,8 +177,9 @@ class WorkingSetPath(Solver):
         columns, coef = state.columns, state.coef
         smooth, energy = quadratic.correlations(quadratic.start(columns, coef[columns]))
         g = smooth - of_each(strengths[1], coef) * coef
-        at = coef, g, energy, strengths, self.positive
-        return Look(g, scaled_gap(*at), duality_gap(*at), quadratic.energy, (smooth, energy))
+        gap = scaled_gap(coef, g, energy, strengths, self.positive)
+        bound = jnp.minimum(gap, convexity_gap(coef, g, strengths, self.positive))
+        return Look(g, gap, bound, quadratic.energy, (smooth, energy))
 
     def _over(self, state: _State) -> Array:
         return (state.index >= self.alphas.shape[0]) | (self.status(state) > 0)
