@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array, dtypes, lax
+
+from jaxlearn.linalg.crossprod import crossprod
 
 from .design import Design, filled
 from .reduce import combine
@@ -14,8 +19,11 @@ from .reduce import combine
 __all__ = ["Dense", "as_design"]
 
 HIGHEST = lax.Precision.HIGHEST
-# Rows made double at once: larger than the caches they are slower, smaller ones keep the product from its speed.
-MOMENT_BYTES = 1 << 24
+# Rows of a Gram matrix taken at once on a CPU, of doubles: few enough for `crossprod` and for the caches, twice as fast as all
+# at once. Single precision is as fast in both ways, but nothing of the size of X is made, for each lane of weights.
+ROWS_OF_DOUBLES, ROWS = 512, 4096
+# Fewer blocks are one.
+FEW_BLOCKS = 4
 # Columns that are squared at once, where there are more.
 SQUARED_COLUMNS = 1024
 
@@ -55,11 +63,18 @@ class Dense(Design):
     def rmatvec(self, u):
         if u.ndim == 1:  # on a CPU `X.T @ u` copies X transposed at every call
             return jnp.matmul(u, self.X, precision=HIGHEST)
-        return jnp.einsum("nk,np->kp", u, self.X, precision=HIGHEST).T  # with few columns, in any form alike
+        # without the barrier XLA makes the product with output (p, k) of it, on a CPU up to five times slower for few columns
+        return lax.optimization_barrier(jnp.einsum("nk,np->kp", u, self.X, precision=HIGHEST)).T
+
+    @property
+    def _sliced(self) -> bool:
+        """Whether to take some rows at a time: on a CPU, and of rows that the compiler need not gather from several devices."""
+        return jax.default_backend() == "cpu" and (self.axis_name is not None or jax.device_count() == 1)
 
     def gram(self, d):
-        # One weighted copy of X. Row blocks would save it, cost 15 %, and make the compiler gather a sharded X.
-        return jnp.einsum("np,nq->pq", self.X * d[:, None], self.X, precision=HIGHEST)
+        if self._sliced:
+            return _sum_over_rows(_gram, self.X, d)
+        return _gram(self.X, d)
 
     def squares(self, d):
         n_features = self.shape[1]
@@ -80,20 +95,11 @@ class Dense(Design):
 
     def moments(self, d, location):
         dtype = dtypes.canonicalize_dtype(jnp.float64)
-        if dtype == self.dtype:
-            return _moments(self.X, d, location)
+        lift = partial(_moments, location.astype(dtype))
+        if dtype == self.dtype and not self._sliced:
+            return lift(self.X, d)
         # double precision of single-precision rows, some rows at a time: there is never a second copy of X
-        n_samples, n_features = self.shape
-        size = min(max(MOMENT_BYTES // (dtype.itemsize * n_features), 1), n_samples)
-
-        def add(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
-            rows, weights = (lax.dynamic_slice_in_dim(a, i * size, size) for a in (self.X, d))
-            parts = _moments(rows.astype(dtype), weights.astype(dtype), location.astype(dtype))
-            return tuple(a + b for a, b in zip(sums, parts, strict=True))
-
-        n_blocks, wide = n_samples // size, location.astype(dtype)
-        rest = _moments(self.X[n_blocks * size :].astype(dtype), d[n_blocks * size :].astype(dtype), wide)
-        return lax.fori_loop(0, n_blocks, add, rest)
+        return _sum_over_rows(lift, self.X, d, dtype)
 
     def take(self, columns):
         return self.X[:, columns].T
@@ -136,10 +142,28 @@ class Dense(Design):
         return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
 
-def _moments(X: Array, d: Array, location: Array) -> tuple[Array, Array, Array]:
-    X = X - location[None]
-    gram = jnp.einsum("np,nq->pq", X * d[:, None], X, precision=HIGHEST)
-    return d.sum(), jnp.matmul(d, X, precision=HIGHEST), gram
+def _sum_over_rows(lift: Callable[..., Any], X: Array, d: Array, dtype: Any = None) -> Any:
+    """``lift(X, d)``, a sum over rows made in this precision, X's by default, some rows at a time."""
+    size = ROWS_OF_DOUBLES if jnp.dtype(dtype or X.dtype).itemsize == 8 else ROWS
+    n_blocks = len(X) // size
+    if n_blocks < FEW_BLOCKS:
+        return lift(X, d)
+
+    def add(i: Array, total: Any) -> Any:
+        part = lift(*(lax.dynamic_slice_in_dim(a, i * size, size) for a in (X, d)))
+        return jax.tree.map(jnp.add, total, part)
+
+    return lax.fori_loop(0, n_blocks, add, lift(X[n_blocks * size :], d[n_blocks * size :]))
+
+
+def _gram(X: Array, d: Array) -> Array:
+    """``Xᵀ d X``."""
+    return crossprod(X * d[:, None], X)
+
+
+def _moments(location: Array, X: Array, d: Array) -> tuple[Array, Array, Array]:
+    X, d = X.astype(location.dtype) - location[None], d.astype(location.dtype)
+    return d.sum(), jnp.matmul(d, X, precision=HIGHEST), _gram(X, d)
 
 
 def _column_sums(_: Any, block: Design, *rows: Array) -> tuple[Array, Array]:

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, dtypes, lax
 
+from jaxlearn.linalg.crossprod import crossprod
+
 from .design import Design, filled
 from .reduce import combine
 
@@ -107,7 +109,7 @@ class Sparse(Design):
             local = jnp.where((local >= 0) & (local < size), local, size)  # size: dropped
             empty = jnp.zeros((size, n_features), weighted.dtype)
             left, right = (empty.at[local, self.columns].add(v, mode="drop") for v in (weighted, self.data))
-            return total + jnp.einsum("np,nq->pq", left, right, precision=lax.Precision.HIGHEST), None
+            return total + crossprod(left, right), None
 
         total = jnp.zeros((n_features, n_features), weighted.dtype)
         return lax.scan(add, total, jnp.arange(0, max(n_samples, 1), size, dtype=jnp.int32))[0]

@@ -6,6 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
+from .crossprod import crossprod
+
 __all__ = ["Spectrum", "merge_triangular_factors", "of_gram", "of_rows", "of_short_rows", "triangular_factor"]
 
 
@@ -66,7 +68,7 @@ def of_short_rows(rows: Array) -> Spectrum:
     """Spectrum of `rows` (n, p) with n ≤ p, from the (n, n) matrix of their products; r = n."""
     left = of_gram(jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST))
     # rowsᵀ u_i = √λ_i v_i, with rounding errors along the large v: taken from the largest down, QR projects them off the small
-    scaled = jnp.einsum("np,nr->pr", rows, left.vectors[:, ::-1], precision=lax.Precision.HIGHEST)
+    scaled = crossprod(rows, left.vectors[:, ::-1])
     return Spectrum(jnp.linalg.qr(scaled)[0], left.values[::-1], left.rounding)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from . import cholesky
+from .crossprod import crossprod
 
 __all__ = ["DiagonalPlusGram"]
 
@@ -30,7 +31,7 @@ class DiagonalPlusGram(eqx.Module):
         if n_rows < n_features:
             core = jnp.matmul(rows / diagonal[None], rows.T, precision=HIGHEST) + jnp.eye(n_rows, dtype=rows.dtype)
         else:
-            core = jnp.einsum("rp,rq->pq", rows, rows, precision=HIGHEST) + jnp.diag(diagonal)
+            core = crossprod(rows, rows) + jnp.diag(diagonal)
         return cls(diagonal, rows, cholesky.factor(core))
 
     def solve(self, v: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 __all__ = ["Logistic", "Loss", "Multinomial", "Poisson", "Squared", "relative_entropy"]
 
@@ -98,14 +98,19 @@ class Logistic(Loss):
 
     curvature_bound: ClassVar[float] = 0.25
 
+    # all three by the exponential of −|f|, which a program that wants them takes once
+
     def value(self, y, f):
-        return y * jax.nn.softplus(-f) + (1 - y) * jax.nn.softplus(f)
+        positive, e = f >= 0, _decaying(f)
+        return (1 - y) * jnp.where(positive, f, 0) - y * jnp.where(positive, 0, f) + jnp.log1p(e)
 
     def gradient(self, y, f):
-        return (1 - y) * jax.nn.sigmoid(f) - y * jax.nn.sigmoid(-f)
+        positive, e = f >= 0, _decaying(f)
+        return ((1 - y) * jnp.where(positive, 1, e) - y * jnp.where(positive, e, 1)) / (1 + e)
 
     def hessian(self, y, f):
-        return jax.nn.sigmoid(f) * jax.nn.sigmoid(-f)
+        e = _decaying(f)
+        return e / jnp.square(1 + e)
 
     def conjugate(self, y, u):
         # value is the negative entropy's partner: with v = u + y in [0, 1], ℓ* = v log v + (1 − v) log(1 − v)
@@ -137,14 +142,19 @@ class Multinomial(Loss):
 
     curvature_bound: ClassVar[float] = 0.5
 
+    # all three by the same exponentials, which a program that wants them takes once
+
     def value(self, y, f):
-        return jax.nn.logsumexp(f, axis=-1) - (y * f).sum(-1)
+        largest, _, total = _exponentials(f)
+        return (largest + jnp.log(total))[..., 0] - (y * f).sum(-1)
 
     def gradient(self, y, f):
-        return jax.nn.softmax(f, axis=-1) - y
+        _, share, total = _exponentials(f)
+        return share / total - y
 
     def hessian(self, y, f):
-        p = jax.nn.softmax(f, axis=-1)
+        _, share, total = _exponentials(f)
+        p = share / total
         return p[:, :, None] * (jnp.eye(p.shape[-1], dtype=p.dtype)[None] - p[:, None, :])
 
     def conjugate(self, y, u):
@@ -169,6 +179,18 @@ class Multinomial(Loss):
 
     def inverse_link(self, f):
         return jax.nn.softmax(f, axis=-1)
+
+
+def _decaying(f: Array) -> Array:
+    """``exp(−|f|)``, with derivatives from the right at zero."""
+    return jnp.exp(jnp.where(f >= 0, -f, f))
+
+
+def _exponentials(f: Array) -> tuple[Array, Array, Array]:
+    """The largest f of each row, exp(f) in its units, and their sum."""
+    largest = lax.stop_gradient(f.max(-1, keepdims=True))
+    share = jnp.exp(f - largest)
+    return largest, share, share.sum(-1, keepdims=True)
 
 
 def relative_entropy(p: Array, d: Array) -> Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxlearn.linalg import cholesky
+from jaxlearn.linalg.crossprod import crossprod
 from jaxlearn.linalg.woodbury import DiagonalPlusGram
 
 from .feature_sign import SHORTEST_BURST, FeatureSign
@@ -105,7 +106,7 @@ class WideFeatureSign(FeatureSign):
             return DiagonalPlusGram.of(jnp.where(active, self.l2, 1), rows).solve(jnp.where(active, b, 0))
 
         def by_columns() -> Array:
-            gram = jnp.einsum("np,nq->pq", hessian, hessian, precision=HIGHEST)
+            gram = crossprod(hessian, hessian)
             return cholesky.packed_solve(gram + jnp.diag(self.l2), active, b)
 
         return lax.cond(safe, by_rows, by_columns)
