@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, dtypes, lax
 
-from jaxlearn.linalg.crossprod import crossprod
+from jaxlearn.linalg.crossprod import of_upper, upper_gram
 
 from .design import Design, filled
 from .reduce import combine
@@ -19,9 +19,9 @@ from .reduce import combine
 __all__ = ["Dense", "as_design"]
 
 HIGHEST = lax.Precision.HIGHEST
-# Rows of a Gram matrix taken at once on a CPU, of doubles: few enough for `crossprod` and for the caches, twice as fast as all
-# at once. Single precision is as fast in both ways, but nothing of the size of X is made, for each lane of weights.
-ROWS_OF_DOUBLES, ROWS = 512, 4096
+# Rows of a Gram matrix taken at once on a CPU, of single and of double precision: few enough for the caches (and doubles for
+# `upper_gram`, twice as fast as all at once), and nothing of the size of X is made, for each lane of weights.
+ROWS = 1024, 512
 # Fewer blocks are one.
 FEW_BLOCKS = 4
 # Columns that are squared at once, where there are more.
@@ -72,9 +72,7 @@ class Dense(Design):
         return jax.default_backend() == "cpu" and (self.axis_name is not None or jax.device_count() == 1)
 
     def gram(self, d):
-        if self._sliced:
-            return _sum_over_rows(_gram, self.X, d)
-        return _gram(self.X, d)
+        return of_upper(_sum_over_rows(upper_gram, self.X, d) if self._sliced else upper_gram(self.X, d))
 
     def squares(self, d):
         n_features = self.shape[1]
@@ -96,10 +94,10 @@ class Dense(Design):
     def moments(self, d, location):
         dtype = dtypes.canonicalize_dtype(jnp.float64)
         lift = partial(_moments, location.astype(dtype))
-        if dtype == self.dtype and not self._sliced:
-            return lift(self.X, d)
         # double precision of single-precision rows, some rows at a time: there is never a second copy of X
-        return _sum_over_rows(lift, self.X, d, dtype)
+        by_blocks = self._sliced or dtype != self.dtype
+        total, mean, upper = _sum_over_rows(lift, self.X, d, dtype) if by_blocks else lift(self.X, d)
+        return total, mean, of_upper(upper)
 
     def take(self, columns):
         return self.X[:, columns].T
@@ -144,7 +142,7 @@ class Dense(Design):
 
 def _sum_over_rows(lift: Callable[..., Any], X: Array, d: Array, dtype: Any = None) -> Any:
     """``lift(X, d)``, a sum over rows made in this precision, X's by default, some rows at a time."""
-    size = ROWS_OF_DOUBLES if jnp.dtype(dtype or X.dtype).itemsize == 8 else ROWS
+    size = ROWS[jnp.dtype(dtype or X.dtype).itemsize == 8]
     n_blocks = len(X) // size
     if n_blocks < FEW_BLOCKS:
         return lift(X, d)
@@ -156,14 +154,9 @@ def _sum_over_rows(lift: Callable[..., Any], X: Array, d: Array, dtype: Any = No
     return lax.fori_loop(0, n_blocks, add, lift(X[n_blocks * size :], d[n_blocks * size :]))
 
 
-def _gram(X: Array, d: Array) -> Array:
-    """``Xᵀ d X``."""
-    return crossprod(X * d[:, None], X)
-
-
-def _moments(location: Array, X: Array, d: Array) -> tuple[Array, Array, Array]:
+def _moments(location: Array, X: Array, d: Array) -> tuple[Array, Array, tuple[Array, ...]]:
     X, d = X.astype(location.dtype) - location[None], d.astype(location.dtype)
-    return d.sum(), jnp.matmul(d, X, precision=HIGHEST), _gram(X, d)
+    return d.sum(), jnp.matmul(d, X, precision=HIGHEST), upper_gram(X, d)
 
 
 def _column_sums(_: Any, block: Design, *rows: Array) -> tuple[Array, Array]:

@@ -306,6 +306,33 @@ def test_shifted_rows_are_near_zero_or_untouched(kind, dtype):
         assert np.abs(design.shifted(location).matvec(b)).max() < 60  # of 700 before
 
 
+@pytest.mark.parametrize("lanes", [False, True])
+def test_sums_over_some_rows_at_a_time(lanes, monkeypatch, dtype):
+    """As on a machine with one device: the sums are right, and nothing of the size of X is made, in no lane."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    n_samples, n_features = 12_301, 30
+    rng = np.random.default_rng(0)
+    X, location = rng.standard_normal((n_samples, n_features)).astype(dtype) + 1, rng.random(n_features).astype(dtype)
+    d = rng.random((3, n_samples)).astype(dtype)
+    gram = lambda X, d: Dense(X).gram(d)  # noqa: E731
+    moments = lambda X, d: Dense(X).moments(d, location)  # noqa: E731
+    if lanes:
+        gram, moments = (jax.vmap(program, (None, 0)) for program in (gram, moments))
+    else:
+        d = d[0]
+    X64, size = X.astype(float), 1e-2 if dtype == np.float32 else 1e-10
+    for program, rows in ((gram, X64), (moments, X64 - location)):
+        compiled = jax.jit(program).lower(X, d).compile()
+        assert compiled.memory_analysis().temp_size_in_bytes < X.nbytes
+        found = compiled(X, d)
+        weight = d.astype(float)
+        expected = np.einsum("np,...n,nq->...pq", rows, weight, rows)
+        np.testing.assert_allclose(found if program is gram else found[2], expected, atol=size)
+        if program is moments:
+            np.testing.assert_allclose(found[0], weight.sum(-1), rtol=1e-5)
+            np.testing.assert_allclose(found[1], weight @ rows, rtol=1e-4)
+
+
 def test_squares_of_more_columns_than_are_squared_at_once(monkeypatch, dtype):
     monkeypatch.setattr("jaxlearn.access.dense.SQUARED_COLUMNS", 4)
     rng = np.random.default_rng(0)

@@ -34,6 +34,30 @@ def test_derivatives_are_those_of_the_value(loss, targets, x64):
         assert (loss.hessian(y, f) <= loss.curvature_bound).all()
 
 
+@pytest.mark.parametrize("loss", [Logistic(), Multinomial()])
+def test_what_is_wanted_together_takes_its_exponentials_once(loss):
+    def all_three(y, f):
+        return loss.value(y, f), loss.gradient(y, f), loss.hessian(y, f)
+
+    y = jnp.eye(5)
+    text = jax.jit(all_three).lower(y, y).compile().as_text()
+    assert text.count(" exponential(") == 1
+
+
+@pytest.mark.parametrize("f", [-1e3, -90.0, 90.0, 1e3])
+def test_margins_that_single_precision_holds(f):
+    """No overflow, and no digit lost where the model is sure."""
+    f = jnp.float32(f)
+    wrong, right = jnp.float32(f < 0), jnp.float32(f > 0)
+    assert Logistic().value(wrong, f) == abs(f)
+    assert Logistic().gradient(wrong, f) == jnp.sign(f)
+    assert Logistic().value(right, f) == Logistic().hessian(right, f) == jnp.exp(-abs(f))
+    assert Logistic().gradient(right, f) == -jnp.sign(f) * jnp.exp(-abs(f))
+    pair = jnp.stack([f, -f])
+    assert Multinomial().value(jnp.stack([wrong, right]), pair) == 2 * abs(f)
+    assert Multinomial().value(jnp.stack([right, wrong]), pair) == 0
+
+
 @pytest.mark.parametrize(("loss", "targets"), SCALAR)
 def test_conjugate_is_the_supremum(loss, targets, x64):
     for target in targets:
