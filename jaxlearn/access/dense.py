@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, dtypes, lax
 
-from jaxlearn.linalg.crossprod import of_upper, upper_gram
+from jaxlearn.linalg.crossprod import crossprod, of_upper, upper_gram
 
 from .design import Design, filled
 from .reduce import combine
@@ -22,6 +22,8 @@ HIGHEST = lax.Precision.HIGHEST
 # Rows of a Gram matrix taken at once on a CPU, of single and of double precision: few enough for the caches (and doubles for
 # `upper_gram`, twice as fast as all at once), and nothing of the size of X is made, for each lane of weights.
 ROWS = 1024, 512
+# From so many entries of the result on, a product of doubles is made likewise: up to twice as fast.
+WIDE = 6000
 # Fewer blocks are one.
 FEW_BLOCKS = 4
 # Columns that are squared at once, where there are more.
@@ -63,8 +65,10 @@ class Dense(Design):
     def rmatvec(self, u):
         if u.ndim == 1:  # on a CPU `X.T @ u` copies X transposed at every call
             return jnp.matmul(u, self.X, precision=HIGHEST)
+        wide = self.dtype.itemsize == 8 and u.shape[1] * self.shape[1] >= WIDE
+        product = _sum_over_rows(crossprod, u, self.X) if wide and self._sliced else crossprod(u, self.X)
         # without the barrier XLA makes the product with output (p, k) of it, on a CPU up to five times slower for few columns
-        return lax.optimization_barrier(jnp.einsum("nk,np->kp", u, self.X, precision=HIGHEST)).T
+        return lax.optimization_barrier(product).T
 
     @property
     def _sliced(self) -> bool:
@@ -96,7 +100,7 @@ class Dense(Design):
         lift = partial(_moments, location.astype(dtype))
         # double precision of single-precision rows, some rows at a time: there is never a second copy of X
         by_blocks = self._sliced or dtype != self.dtype
-        total, mean, upper = _sum_over_rows(lift, self.X, d, dtype) if by_blocks else lift(self.X, d)
+        total, mean, upper = _sum_over_rows(lift, self.X, d, dtype=dtype) if by_blocks else lift(self.X, d)
         return total, mean, of_upper(upper)
 
     def take(self, columns):
@@ -140,18 +144,19 @@ class Dense(Design):
         return combine(lift(query, self, *filled(rows, self)), self.axis_name, merge)
 
 
-def _sum_over_rows(lift: Callable[..., Any], X: Array, d: Array, dtype: Any = None) -> Any:
-    """``lift(X, d)``, a sum over rows made in this precision, X's by default, some rows at a time."""
-    size = ROWS[jnp.dtype(dtype or X.dtype).itemsize == 8]
-    n_blocks = len(X) // size
+def _sum_over_rows(lift: Callable[..., Any], *rows: Array, dtype: Any = None) -> Any:
+    """``lift(*rows)``, a sum over rows made in this precision, that of the first by default, some rows at a time."""
+    size = ROWS[jnp.dtype(dtype or rows[0].dtype).itemsize == 8]
+    n_blocks = len(rows[0]) // size
     if n_blocks < FEW_BLOCKS:
-        return lift(X, d)
+        return lift(*rows)
 
-    def add(i: Array, total: Any) -> Any:
-        part = lift(*(lax.dynamic_slice_in_dim(a, i * size, size) for a in (X, d)))
-        return jax.tree.map(jnp.add, total, part)
+    @partial(jax.checkpoint, prevent_cse=False)  # a derivative would keep a copy of all blocks
+    def part(i: Array) -> Any:
+        return lift(*(lax.dynamic_slice_in_dim(a, i * size, size) for a in rows))
 
-    return lax.fori_loop(0, n_blocks, add, lift(X[n_blocks * size :], d[n_blocks * size :]))
+    add = lambda i, total: jax.tree.map(jnp.add, total, part(i))  # noqa: E731
+    return lax.fori_loop(0, n_blocks, add, lift(*(a[n_blocks * size :] for a in rows)))
 
 
 def _moments(location: Array, X: Array, d: Array) -> tuple[Array, Array, tuple[Array, ...]]:

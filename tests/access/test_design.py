@@ -306,10 +306,15 @@ def test_shifted_rows_are_near_zero_or_untouched(kind, dtype):
         assert np.abs(design.shifted(location).matvec(b)).max() < 60  # of 700 before
 
 
-@pytest.mark.parametrize("lanes", [False, True])
-def test_sums_over_some_rows_at_a_time(lanes, monkeypatch, dtype):
-    """As on a machine with one device: the sums are right, and nothing of the size of X is made, in no lane."""
+@pytest.fixture
+def one_device(monkeypatch):
+    """What a machine with one device does: sums over rows are made of some rows at a time."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
+
+
+@pytest.mark.parametrize("lanes", [False, True])
+def test_sums_over_some_rows_at_a_time(lanes, one_device, dtype):
+    """They are right, and nothing of the size of X is made, in no lane."""
     n_samples, n_features = 12_301, 30
     rng = np.random.default_rng(0)
     X, location = rng.standard_normal((n_samples, n_features)).astype(dtype) + 1, rng.random(n_features).astype(dtype)
@@ -331,6 +336,21 @@ def test_sums_over_some_rows_at_a_time(lanes, monkeypatch, dtype):
         if program is moments:
             np.testing.assert_allclose(found[0], weight.sum(-1), rtol=1e-5)
             np.testing.assert_allclose(found[1], weight @ rows, rtol=1e-4)
+
+
+def test_wide_products_over_some_rows_at_a_time(one_device, x64):
+    rng = np.random.default_rng(0)
+    X, U = rng.standard_normal((3000, 200)), rng.standard_normal((3000, 40))
+    program = jax.jit(lambda X, U: Dense(X).rmatvec(U))
+    assert " while(" in program.lower(X, U).compile().as_text()
+    np.testing.assert_allclose(program(X, U), X.T @ U, atol=1e-11)
+
+
+def test_a_derivative_of_a_sum_keeps_no_blocks(one_device, x64):
+    X, d = np.random.default_rng(0).standard_normal((12_301, 30)), np.ones(12_301)
+    slope = jax.jit(jax.grad(lambda d, X: jnp.square(Dense(X).gram(d)).sum()))
+    np.testing.assert_allclose(slope(d, X), 2 * np.einsum("np,pq,nq->n", X, X.T @ X, X), rtol=1e-10)
+    assert slope.lower(d, X).compile().memory_analysis().temp_size_in_bytes < X.nbytes
 
 
 def test_squares_of_more_columns_than_are_squared_at_once(monkeypatch, dtype):
