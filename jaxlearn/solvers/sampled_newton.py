@@ -22,8 +22,9 @@ from .sampling import by_weight
 
 __all__ = ["PASSES", "PASSES_FOR_A_FEATURE", "SampledNewton", "passes_for_hessian", "rows_for_hessian"]
 
-# A Gram matrix of p features takes as long as p / 15 passes over the data (28 to 784 features on two cores: p / 8 to p / 31).
-PASSES_FOR_A_FEATURE = 1 / 15
+# A Gram matrix of p features takes as long as p / 15 passes over the data (28 to 784 features on two cores: p / 8 to p / 35 in
+# double precision), that of some rows for a pair of several classes p / 9 (p / 6 to p / 15).
+PASSES_FOR_A_FEATURE, OF_SEVERAL_CLASSES = 1 / 15, 1 / 9
 # A sample is one whose Hessian takes about so many passes; it has at least so many rows for each coefficient.
 PASSES, ROWS_FOR_EACH = 4, 16
 # Rows that are taken at once, and multiplied for all pairs of classes: no sample is held.
@@ -100,7 +101,8 @@ class SampledNewton(Descent):
 
 def passes_for_hessian(n_features: int, n_classes: int = 1) -> float:
     """Passes over the data that take as long as the Hessian of all rows: k (k + 1) / 2 Gram matrices, a pass has k columns."""
-    return PASSES_FOR_A_FEATURE * n_features * (n_classes + 1) / 2
+    of_feature = PASSES_FOR_A_FEATURE if n_classes == 1 else OF_SEVERAL_CLASSES
+    return of_feature * n_features * (n_classes + 1) / 2
 
 
 def rows_for_hessian(n_samples: int, n_features: int, n_classes: int = 1) -> int:
