@@ -59,6 +59,11 @@ class Dense(Design):
     def dtype(self):
         return self.X.dtype
 
+    @property
+    def _sliced(self) -> bool:
+        """Whether to take some rows at a time: on a CPU, and of rows that the compiler need not gather from several devices."""
+        return jax.default_backend() == "cpu" and (self.axis_name is not None or jax.device_count() == 1)
+
     def matvec(self, b):
         return jnp.matmul(self.X, _not_one_number(b, self.X[:1]), precision=HIGHEST)
 
@@ -69,11 +74,6 @@ class Dense(Design):
         product = _sum_over_rows(crossprod, u, self.X) if wide and self._sliced else crossprod(u, self.X)
         # without the barrier XLA makes the product with output (p, k) of it, on a CPU up to five times slower for few columns
         return lax.optimization_barrier(product).T
-
-    @property
-    def _sliced(self) -> bool:
-        """Whether to take some rows at a time: on a CPU, and of rows that the compiler need not gather from several devices."""
-        return jax.default_backend() == "cpu" and (self.axis_name is not None or jax.device_count() == 1)
 
     def gram(self, d):
         return of_upper(_sum_over_rows(upper_gram, self.X, d) if self._sliced else upper_gram(self.X, d))

@@ -17,7 +17,10 @@ HIGHEST = lax.Precision.HIGHEST
 
 def crossprod(a: Array, b: Array) -> Array:
     """``Aᵀ B`` for A (n, p) and B (n, q)."""
-    return _times(_transposed(a), b) if _transposes(a) else jnp.einsum("np,nq->pq", a, b, precision=HIGHEST)
+    if a.dtype.itemsize == 8 and len(a) <= SHORT and jax.default_backend() == "cpu":
+        # the barrier keeps the transposition out of the product
+        return jnp.matmul(lax.optimization_barrier(a.T), b, precision=HIGHEST)
+    return jnp.einsum("np,nq->pq", a, b, precision=HIGHEST)
 
 
 def upper_gram(X: Array, d: Array) -> tuple[Array, ...]:
@@ -29,9 +32,6 @@ def upper_gram(X: Array, d: Array) -> tuple[Array, ...]:
     n_parts = min(max(p // NARROWEST, 1), PARTS)
     cuts = [i * p // n_parts for i in range(n_parts + 1)]
     weighted = X * d[:, None]
-    if _transposes(X):
-        left = _transposed(weighted)
-        return tuple(_times(left[a:b], X[:, a:]) for a, b in zip(cuts, cuts[1:], strict=False))
     return tuple(crossprod(weighted[:, a:b], X[:, a:]) for a, b in zip(cuts, cuts[1:], strict=False))
 
 
@@ -46,16 +46,3 @@ def of_upper(parts: tuple[Array, ...]) -> Array:
         return jnp.concatenate([*below, parts[i]], axis=1)
 
     return jnp.concatenate([row(i) for i in range(len(parts))])
-
-
-def _transposes(a: Array) -> bool:
-    return a.dtype.itemsize == 8 and len(a) <= SHORT and jax.default_backend() == "cpu"
-
-
-def _transposed(a: Array) -> Array:
-    """Aᵀ, apart from the product that it is for."""
-    return lax.optimization_barrier(a.T)
-
-
-def _times(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=HIGHEST)
