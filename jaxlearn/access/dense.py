@@ -22,6 +22,8 @@ HIGHEST = lax.Precision.HIGHEST
 # Rows of a Gram matrix taken at once on a CPU, of single and of double precision: few enough for the caches (and doubles for
 # `upper_gram`, twice as fast as all at once), and nothing of the size of X is made, for each lane of weights.
 ROWS = 1024, 512
+# An accelerator, for which each block is a launch, takes as many rows as fill this when it makes them double.
+ACCELERATOR_BYTES = 1 << 24
 # From so many entries of the result on, a product of doubles is made likewise: up to twice as fast.
 WIDE = 6000
 # Fewer blocks are one.
@@ -146,7 +148,9 @@ class Dense(Design):
 
 def _sum_over_rows(lift: Callable[..., Any], *rows: Array, dtype: Any = None) -> Any:
     """``lift(*rows)``, a sum over rows made in this precision, that of the first by default, some rows at a time."""
-    size = ROWS[jnp.dtype(dtype or rows[0].dtype).itemsize == 8]
+    itemsize = jnp.dtype(dtype or rows[0].dtype).itemsize
+    on_cpu = jax.default_backend() == "cpu"
+    size = ROWS[itemsize == 8] if on_cpu else max(ACCELERATOR_BYTES // (itemsize * rows[0].shape[1]), 1)
     n_blocks = len(rows[0]) // size
     if n_blocks < FEW_BLOCKS:
         return lift(*rows)

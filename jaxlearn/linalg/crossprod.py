@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-__all__ = ["SHORT", "crossprod", "of_upper", "upper_gram"]
+__all__ = ["crossprod", "of_upper", "upper_gram"]
 
 # Rows of doubles that are transposed before they are multiplied: XLA takes twice as long to do both at once on a CPU.
 SHORT = 2048
