@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 
-from benchmarks import hypergradient, lanes, many_samples, softmax, sparse_logistic
+from benchmarks import hypergradient, lanes, many_samples, memory, softmax, sparse_logistic
 from benchmarks.evaluate import Logistic
 from benchmarks.evaluate_logistic import TruncatedNewton, l1_logistic_gap
 from benchmarks.workloads import Answer
@@ -166,3 +166,13 @@ def test_lanes_end(tiny):
     lanes.main(["--repeats", "1", "--batches", "20", "--libraries", "jaxlearn lanes lbfgs", "--dtypes", "float64"])
     assert all(record["gap"] <= record["target"] for record in tiny("lanes")["measured"])
     assert all(m["gradient"] < 2e-4 and m["failed"] == 0 for m in tiny("lanes_problems")["measured"])
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_a_second_fit(tiny):
+    memory.main(["--models", "Lasso"])
+    tall, wide = tiny("memory")["measured"]
+    assert tall["shape"][0] > wide["shape"][0]
+    # scikit-learn copies X; what else a process holds is larger than rows as few as these
+    assert tall["sklearn"]["bytes"] == 4 * np.prod(tall["shape"])
+    assert min(row["sklearn"]["beside"] for row in (tall, wide)) >= 0

@@ -343,6 +343,12 @@ class Taken(Design):
             return jnp.matmul(b, self.columns, precision=lax.Precision.HIGHEST)
         return jnp.einsum("jk,jn->nk", b, self.columns, precision=lax.Precision.HIGHEST)
 
+    def rmatvec(self, u):
+        return jnp.matmul(self.columns, u, precision=lax.Precision.HIGHEST)
+
+    def gram(self, d):
+        return jnp.matmul(self.columns * d[None], self.columns.T, precision=lax.Precision.HIGHEST)
+
     def matvec_at(self, columns, b):
         return Taken(self.take(columns)).matvec(b)  # columns of full length may have other numbers here
 

@@ -189,7 +189,8 @@ class LinearModel(BaseEstimator):
         """Copy a fit to NumPy attributes, targets first; warn where it stopped short."""
         self.coef_ = np.array(np.asarray(fitted.coef).T)
         shape = (1,) if data.is_column else np.shape(fitted.intercept)
-        self.intercept_ = np.array(fitted.intercept).reshape(shape)[()] if self.fit_intercept else 0.0
+        intercept = np.array(data.unshifted(fitted.coef, fitted.intercept))
+        self.intercept_ = intercept.reshape(shape)[()] if self.fit_intercept else 0.0
         check_finite(self.coef_, self.intercept_)
         self.n_iter_ = np.asarray(fitted.n_steps).tolist()
         self.certificate_ = np.array(fitted.residual)[()]

@@ -22,9 +22,9 @@ from jaxlearn.models.kmeans import KMeans
 from .base import compute
 from .batches import taken
 from .constraints import COUNT, NON_NEGATIVE, ONE_OF
-from .inputs import Data, check_sample_weight
+from .inputs import Data, check_sample_weight, near
 from .kmeans_programs import assigned, distances, draw, label_blocks, label_rows, measure_rows
-from .rows import Task, near, place_rows, read_rows
+from .rows import Task, place_rows, read_rows
 
 __all__ = ["ClusterCenters", "Placed", "as_features", "as_stored", "dtype_of", "labelled", "some_rows"]
 

@@ -57,7 +57,7 @@ class _Concave(Lasso):
         self : object
         """
         self._validate_params()
-        data = place(*read(self, X, y, sample_weight, multi_output=False))
+        data = place(*read(self, X, y, sample_weight, multi_output=False), centred=self.fit_intercept)
         self._fit(data, self._model(data))
         del self.dual_gap_  # where the objective is not convex there is no dual
         return self

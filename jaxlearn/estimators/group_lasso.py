@@ -169,7 +169,7 @@ class GroupLasso(Lasso):
         """
         self._validate_params()
         X, y, weight = read(self, X, y, sample_weight, multi_output=False)
-        data = place(X, y, weight)
+        data = place(X, y, weight, centred=self.fit_intercept)
         return self._fit(data, _grouped(self, data, self.alpha))
 
 
@@ -241,7 +241,7 @@ class GroupLassoCV(LassoCV):
         self.cv = cv
 
     def _place(self, X: Any, y: np.ndarray, weight: np.ndarray) -> Data:
-        return place(X, column_or_1d(y, warn=True), weight)
+        return place(X, column_or_1d(y, warn=True), weight, centred=self.fit_intercept)
 
     def _model(self, data: Data, alpha: float, l1_ratio: float) -> GLM:
         return _grouped(self, data, alpha)

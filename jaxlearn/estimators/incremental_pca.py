@@ -21,7 +21,8 @@ from jaxlearn.access.streamed import Streamed
 from .base import compute
 from .components import GaussianComponents
 from .constraints import COUNT
-from .rows import near, place_rows, read_rows
+from .inputs import near
+from .rows import place_rows, read_rows
 
 __all__ = ["IncrementalPCA"]
 

@@ -14,6 +14,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from jaxlearn.access.buckets import row_bucket
+from jaxlearn.access.dense import Dense
 from jaxlearn.access.host import from_scipy
 from jaxlearn.access.memory import aligned, fill
 from jaxlearn.access.mesh import row_mesh, with_rows_over
@@ -23,6 +24,7 @@ __all__ = [
     "Data",
     "check_features",
     "check_sample_weight",
+    "near",
     "place",
     "read",
     "refuse_other_width",
@@ -32,6 +34,10 @@ __all__ = [
 
 SPARSE = ("csr", "csc", "coo")
 FLOATS = (np.float64, np.float32)
+# Rows that a shift is estimated from.
+SAMPLE = 1024
+# Means of so many standard deviations cost products of rows that are not shifted less than a digit.
+DEVIATIONS = 3
 
 
 class Data(NamedTuple):
@@ -51,6 +57,10 @@ class Data(NamedTuple):
         Where the rows lie on several devices, over its axis `axis`.
     is_column : bool
         `y` was given as (n_samples, 1); here it is (n_samples,).
+    near_zero : bool
+        Dense rows have means that are small beside their spread: no program need shift, and so copy, them.
+    location : ndarray of shape (n_features,) or None
+        What was taken from each row for it.
     """
 
     X: Any
@@ -61,6 +71,8 @@ class Data(NamedTuple):
     mesh: Mesh | None = None
     axis: str | None = None
     is_column: bool = False
+    near_zero: bool = False
+    location: np.ndarray | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -83,9 +95,22 @@ class Data(NamedTuple):
         return self._replace(y=self.y[:, None], is_column=False) if self.is_column else self
 
     @property
+    def design(self) -> Any:
+        """X as a program takes it."""
+        return Dense(self.X, near_zero=True) if self.near_zero else self.X
+
+    @property
     def rows(self) -> tuple[Any, np.ndarray, np.ndarray]:
         """What a program takes."""
-        return self.X, self.y, self.sample_weight
+        return self.design, self.y, self.sample_weight
+
+    def unshifted(self, coef: Any, intercept: Any) -> np.ndarray:
+        """Intercepts for rows as they were given, from those of the rows here and coefficients (..., p), or (..., p, k)."""
+        intercept = np.asarray(intercept)
+        if self.location is None:
+            return intercept
+        coef = np.moveaxis(np.asarray(coef), -1 if self.y.ndim == 1 else -2, -1)
+        return (intercept - coef @ self.location.astype(np.float64)).astype(intercept.dtype)
 
 
 def read(
@@ -155,8 +180,17 @@ def check_sample_weight(sample_weight: Any, n_samples: int, dtype: Any) -> np.nd
     return weight
 
 
-def place(X: Any, y: np.ndarray, sample_weight: np.ndarray) -> Data:
-    """Pad rows to their bucket and put them where the program runs."""
+def place(X: Any, y: np.ndarray, sample_weight: np.ndarray, *, centred: bool = False) -> Data:
+    """Pad rows to their bucket and put them where the program runs.
+
+    Parameters
+    ----------
+    X : ndarray, sparse matrix or jax.Array
+    y, sample_weight : ndarray
+    centred : bool
+        Programs will centre X. NumPy's dense rows, of which one copy is made in any case, are shifted near zero in it, which
+        spares the programs a second one.
+    """
     dtype, n_samples = np.dtype(X.dtype), X.shape[0]
     total = float(sample_weight.sum(dtype=np.float64))
     y = np.asarray(y, dtype)
@@ -166,27 +200,46 @@ def place(X: Any, y: np.ndarray, sample_weight: np.ndarray) -> Data:
         placed = row_mesh(X)
         with jax.enable_x64(dtype == np.float64):
             X = X if placed is None else with_rows_over(X, *placed)
-        return Data(X, y, sample_weight, n_samples, total, *(placed or (None, None)), is_column)
-    n_rows = row_bucket(n_samples)
+            near_zero = centred and placed is None and bool(_is_near_zero(X))
+        return Data(X, y, sample_weight, n_samples, total, *(placed or (None, None)), is_column, near_zero)
+    n_rows, location = row_bucket(n_samples), None
     weight = np.zeros(n_rows, dtype)
     weight[:n_samples] = sample_weight
     if scipy.sparse.issparse(X):
         with jax.enable_x64(dtype == np.float64):
             X = from_scipy(X, n_rows=n_rows)
     else:
-        X = repeated(X, n_rows)
-    return Data(X, repeated(y, n_rows), weight, n_samples, total, is_column=is_column)
+        location = near(X) if centred else None
+        X = repeated(X, n_rows, location)
+    data = Data(X, repeated(y, n_rows), weight, n_samples, total, is_column=is_column)
+    return data._replace(near_zero=location is not None, location=location)
 
 
-def repeated(rows: np.ndarray, n_rows: int) -> np.ndarray:
-    """Rows repeated cyclically up to `n_rows`: those added look like the data, in whose unweighted mean they count."""
+def near(X: np.ndarray) -> np.ndarray:
+    """A point near the rows: the mean of some of them."""
+    return X[:: max(1, len(X) // SAMPLE)].mean(0, dtype=np.float64).astype(X.dtype)
+
+
+@jax.jit
+def _is_near_zero(X: jax.Array) -> jax.Array:
+    ones = jnp.full(X.shape[0], 1 / X.shape[0], X.dtype)
+    design = Dense(X)
+    mean, squares = design.rmatvec(ones), design.squares(ones)
+    return (jnp.square(mean) <= DEVIATIONS**2 * (squares - jnp.square(mean))).all()
+
+
+def repeated(rows: np.ndarray, n_rows: int, location: np.ndarray | None = None) -> np.ndarray:
+    """Rows, less `location`, repeated cyclically up to `n_rows`.
+
+    Those added look like the data, in whose unweighted mean they count.
+    """
     n_samples = len(rows)
-    if n_rows == n_samples:
+    if n_rows == n_samples and location is None:
         return rows
     copy = aligned((n_rows, *rows.shape[1:]), rows.dtype)
-    fill(copy, rows)
+    fill(copy, rows, location)
     for first in range(n_samples, n_rows, n_samples):
-        copy[first : first + n_samples] = rows[: n_rows - first]
+        copy[first : first + n_samples] = copy[: min(n_samples, n_rows - first)]
     return copy
 
 

@@ -175,7 +175,7 @@ class ElasticNet(MultiOutputMixin, RegressorMixin, LinearRegressor):
         self._validate_params()
         X, y, weight = read(self, X, y, sample_weight)
         gram = given_gram(self.precompute, X, weight, self.fit_intercept)
-        data = place(X, y, weight)
+        data = place(X, y, weight, centred=self.fit_intercept)
         options = {"alpha": self.alpha, "l1_ratio": self.l1_ratio, "fit_intercept": self.fit_intercept}
         return self._fit(data, sparse_model(self, data.dtype, **options, gram=gram))
 

@@ -179,7 +179,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
             raise ValueError(
                 f"For multi-task outputs, use MultiTask{type(self).__name__}: {type(self).__name__} takes one target."
             )
-        return place(X, column_or_1d(y, warn=True), weight)
+        return place(X, column_or_1d(y, warn=True), weight, centred=self.fit_intercept)
 
     def _l1_ratios(self) -> Any:
         return self.l1_ratio
@@ -208,7 +208,7 @@ class ElasticNetCV(SplitterRouting, RegressorMixin, LinearRegressor):
             if self._selects(ratio):
                 path, certificate = follow_folds(data, model, alphas, train, test), "duality gap"
             else:
-                rows, ridge = (data.X, data.y, train, test), without_selection(1, model)
+                rows, ridge = (data.design, data.y, train, test), without_selection(1, model)
                 path, certificate = compute(ridge_paths, data, ridge, alphas, rows=rows), ConjugateGradient.certificate
             status, residual, n_steps, errors = path
             warn_unless_converged(

@@ -96,7 +96,7 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, LinearRegressor):
         self : object
         """
         self._validate_params()
-        data = place(*read(self, X, y, sample_weight))
+        data = place(*read(self, X, y, sample_weight), centred=self.fit_intercept)
         fitted = elastic_net(data, self._model(data)) if self.positive else compute(fit, data, self._model(data), None)
         self._set_rank(fitted, data)
         self._adopt(fitted, data, self.tol)

@@ -192,7 +192,7 @@ class LogisticRegression(ProbabilisticClassifier):
         self._warn_of_older_spellings()
         self._refuse_unsupported()
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
-        data = place(X, *self._encode(y, weight))
+        data = place(X, *self._encode(y, weight), centred=self.fit_intercept and self._share > 0)
         return self._fit(data, self._start(data))
 
     def _fit(self, data: Data, start: tuple[np.ndarray, np.ndarray]) -> LogisticRegression:
@@ -284,13 +284,16 @@ class LogisticRegression(ProbabilisticClassifier):
         coef, intercept = np.asarray(self.coef_.T, data.dtype), np.asarray(self.intercept_, data.dtype)
         if coef.size != np.prod(shape):
             raise ValueError(f"`warm_start` found coefficients of shape {coef.shape}; X and y now ask for {shape}.")
-        return coef.reshape(shape), intercept.reshape(shape[1:])
+        coef, intercept = coef.reshape(shape), intercept.reshape(shape[1:])
+        return coef, intercept if data.location is None else intercept + data.location @ coef
 
     def _adopt(self, fitted: Any, data: Data, tol: Any) -> LogisticRegression:
         super()._adopt(fitted, data, tol)
         n_outputs = data.y.shape[1] if data.y.ndim > 1 else 1
         self.coef_ = np.atleast_2d(self.coef_)
         self.intercept_ = np.broadcast_to(np.asarray(self.intercept_, data.dtype), (n_outputs,)).copy()
+        if n_outputs > 1 and data.location is not None:  # of the shifted rows they summed to zero
+            self.intercept_ -= self.intercept_.mean()
         self.n_iter_ = np.array([fitted.n_steps], np.int32)
         return self
 

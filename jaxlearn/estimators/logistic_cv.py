@@ -222,7 +222,7 @@ class LogisticRegressionCV(ProbabilisticClassifier):
             self._one(1.0, ratio)._refuse_unsupported()
         one = self._one(1.0, 0.0)
         X, y, weight = read(self, X, y, sample_weight, multi_output=False, y_numeric=False)
-        data = place(X, *one._encode(y, weight))
+        data = place(X, *one._encode(y, weight), centred=self.fit_intercept and bool(self.l1_ratios_.any()))
         self.classes_ = one.classes_
         self._check_class_weight()
         routed = routed_to_scorer(self, None if sample_weight is None else weight, params)

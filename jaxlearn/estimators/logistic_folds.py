@@ -85,12 +85,16 @@ def joined(fits: Fits, with_intercept: bool) -> np.ndarray:
 
 
 def _follow(data: Data, model: GLM, alphas: np.ndarray, folds: tuple[np.ndarray, np.ndarray]) -> Path:
-    rows = data.X, data.y, *folds
+    rows, n_folds = (data.design, data.y, *folds), len(alphas)
     if model.kind == "smooth":
-        return compute(_smooth_folds, data, model, alphas, rows=rows)
-    n_folds = len(alphas)
-    init = np.zeros((n_folds, data.n_features, *data.y.shape[1:]), data.dtype)
-    return resumed(_sparse_folds, data, rows, model, alphas, init, np.zeros(n_folds, np.int32))
+        path = compute(_smooth_folds, data, model, alphas, rows=rows)
+    else:
+        init = np.zeros((n_folds, data.n_features, *data.y.shape[1:]), data.dtype)
+        path = resumed(_sparse_folds, data, rows, model, alphas, init, np.zeros(n_folds, np.int32))
+    intercept = data.unshifted(path.values.coef, path.values.intercept)
+    if data.y.ndim > 1:  # those of several classes sum to zero
+        intercept = intercept - intercept.mean(-1, keepdims=True)
+    return path._replace(values=path.values._replace(intercept=intercept))
 
 
 def _smooth_folds(rows: Any, rest: Any, axis_name: str | None = None) -> Path:

@@ -43,6 +43,7 @@ def grouped_model(params: Any, dtype: Any, *, alpha: Any, l1_ratio: Any, groups:
 class Tasks:
     """An estimator whose targets are tasks, (n_samples, n_tasks)."""
 
+    fit_intercept: bool
     positive = False
     precompute = False
 
@@ -56,7 +57,7 @@ class Tasks:
         if y.ndim != 2:
             single = type(self).__name__.removeprefix("MultiTask")
             raise ValueError(f"For mono-task outputs, use {single}: {type(self).__name__} takes y of two dimensions.")
-        return place(X, y, weight).of_tasks
+        return place(X, y, weight, centred=self.fit_intercept).of_tasks
 
 
 class MultiTaskElasticNet(Tasks, ElasticNet):

@@ -25,8 +25,8 @@ from jaxlearn.objectives.distances import Cosine, Distance, SquaredEuclidean
 from jaxlearn.objectives.kernels import Density
 
 from .base import compute
-from .inputs import Data, repeated
-from .rows import near, place_rows
+from .inputs import Data, near, repeated
+from .rows import place_rows
 
 __all__ = ["Index", "dtype_of"]
 

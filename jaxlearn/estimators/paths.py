@@ -121,7 +121,7 @@ def follow_folds(data: Data, model: GLM, alphas: np.ndarray, train: np.ndarray, 
     init = np.zeros((n_folds, data.n_features, *data.y.shape[1:]), data.dtype)
     first = np.zeros(n_folds, np.int32)
     begin = _fold_descent if descends(data, model, len(alphas)) else None
-    return resumed(_fold_paths, data, (data.X, data.y, train, test), model, alphas, init, first, begin)
+    return resumed(_fold_paths, data, (data.design, data.y, train, test), model, alphas, init, first, begin)
 
 
 def resumed(

@@ -21,9 +21,9 @@ from jaxlearn.solvers.solution import CONVERGED, MAX_STEPS, NONFINITE, UNSHUFFLE
 from .base import compute, number, one_blas_thread, seed, warn_unless_converged
 from .components import NORMALIZER, GaussianComponents, warn_of_qr
 from .constraints import NON_NEGATIVE, ONE_OF
-from .inputs import check_sample_weight
+from .inputs import check_sample_weight, near
 from .pca_choice import choose_solver, count_components, infer_dimension
-from .rows import Task, near, place_rows, read_rows
+from .rows import Task, place_rows, read_rows
 
 __all__ = ["PCA", "fit_components"]
 

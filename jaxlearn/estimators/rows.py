@@ -21,11 +21,9 @@ from jaxlearn.access.streamed import BLOCK_BYTES, Streamed, stream
 
 from .inputs import FLOATS, Data, _device_array, check_sample_weight, refuse_traced
 
-__all__ = ["Task", "mapped", "near", "place_rows", "read_rows"]
+__all__ = ["Task", "mapped", "place_rows", "read_rows"]
 
 SPARSE = ("csr", "csc")
-# Rows that a shift is estimated from.
-SAMPLE = 1024
 
 
 class Task(eqx.Module):
@@ -67,11 +65,6 @@ def read_rows(estimator: Any, X: Any, *, sparse: bool = True, reset: bool = True
 def mapped(X: Any) -> Any:
     """A memory map of more than one block as a stream, and all else as it is."""
     return stream(X) if isinstance(X, np.memmap) and X.ndim == 2 and X.nbytes > BLOCK_BYTES else X
-
-
-def near(X: Any) -> np.ndarray:
-    """A point near the rows of a dense array: the mean of some of them."""
-    return X[:: max(1, len(X) // SAMPLE)].mean(0, dtype=np.float64).astype(X.dtype)
 
 
 def place_rows(X: Any, sample_weight: Any = None, *, location: np.ndarray | None = None) -> Data:

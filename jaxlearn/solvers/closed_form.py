@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 
 from jaxlearn.linalg import spectral
 from jaxlearn.linalg.cholesky import Equilibrated
@@ -27,6 +29,9 @@ __all__ = ["factored_ridge", "gram_spectrum", "kernel_spectrum", "least_squares"
 # A Gram matrix squares the condition number; each refinement gains about as many digits as one solve keeps. No more are
 # made than one that gains nothing.
 REFINEMENTS = {4: 3, 8: 1}
+# Rows of a triangular factor that are taken at once: at most so many for each column, fewer where the factors of all the
+# parts take less room than a part does, and at least so many.
+TALLEST, FEWEST_ROWS = 32, 4096
 
 
 def gram_spectrum(design: Any, sample_weight: Array) -> Spectrum:
@@ -152,6 +157,24 @@ def _normal_equations(_: Any, X: Any, y: Array, w: Array) -> tuple[Array, Array]
 
 
 def _triangle(_: Any, X: Any, y: Array, w: Array) -> Array:
-    root = jnp.sqrt(w)[:, None]
-    rows = X.take(jnp.arange(X.shape[1], dtype=jnp.int32)).T
-    return spectral.triangular_factor(root * jnp.concatenate([rows, y if y.ndim > 1 else y[:, None]], axis=1))
+    """R of the weighted rows with their targets, from those of some rows at a time: no copy of X is made."""
+    target = y if y.ndim > 1 else y[:, None]
+    columns = jnp.arange(X.shape[1], dtype=jnp.int32)
+    n_samples, n_columns = len(y), X.shape[1] + target.shape[1]
+    size = max(min(math.isqrt(n_samples // n_columns), TALLEST) * n_columns, FEWEST_ROWS)
+
+    def weighted(X: Any, target: Array, w: Array) -> Array:
+        return jnp.sqrt(w)[:, None] * jnp.concatenate([X.take(columns).T, target], axis=1)
+
+    if "rows" not in X.serves or n_samples < 2 * size:
+        return spectral.triangular_factor(weighted(X, target, w))
+
+    def part(first: ArrayLike, n_rows: int) -> Array:
+        index = first + jnp.arange(n_rows, dtype=jnp.int32)
+        return spectral.triangular_factor(weighted(X.some(index), target[index], w[index]))
+
+    n_parts, left = divmod(n_samples, size)
+    factors = lax.map(lambda i: part(i * size, size), jnp.arange(n_parts, dtype=jnp.int32))
+    # one factor of all: one below the other, a thousand rounding errors add up
+    factors = factors.reshape(-1, factors.shape[-1])
+    return spectral.triangular_factor(jnp.concatenate([factors, part(n_parts * size, left)]) if left else factors)

@@ -10,9 +10,11 @@ from jax import Array, lax
 
 from jaxlearn.objectives.losses import relative_entropy
 
-from .prox_newton import HIGHEST, LEAST_CURVATURE, ProxNewton, ProxNewtonPath
+from .prox_newton import LEAST_CURVATURE, ProxNewton, ProxNewtonPath
 
 __all__ = ["MultinomialNewton", "MultinomialNewtonPath", "anchored", "pair_hessian"]
+
+HIGHEST = lax.Precision.HIGHEST
 
 
 class _Balance(NamedTuple):

@@ -21,7 +21,6 @@ from .working_set import INNER_SHARE, Look, WorkingSetPath
 
 __all__ = ["ProxNewton", "ProxNewtonPath"]
 
-HIGHEST = lax.Precision.HIGHEST
 # Steps that are tried at once: the first is made that gains this share of what the model promises.
 STEP_SIZES, SUFFICIENT_DECREASE = tuple(2.0**-i for i in range(10)), 1e-4
 # Least curvature of a row: of one that is predicted with certainty the model would have no minimum.
@@ -58,7 +57,7 @@ class ProxNewton(Solver):
     Parameters
     ----------
     columns : (K,) of int32
-        W.
+        W; as many as X has are all of them, in order.
     l1, l2 : (K,)
         Strengths per column, ≥ 0.
     tol : scalar
@@ -186,8 +185,8 @@ class ProxNewtonPath(WorkingSetPath):
         return _pushes, _divergences
 
     def _taken(self, problem: Problem, columns: Array) -> Any:
-        """The columns of a working set: several steps read them."""
-        return problem.design.taken(columns)
+        """The columns of a working set: several steps read them. All columns of dense rows are not copied."""
+        return problem.design if _are_all(columns, problem.design) else problem.design.taken(columns)
 
     def _balance(self, problem: Problem, at: tuple) -> Any:
         """What makes the gradient of the loss a dual point for which an intercept is at its best."""
@@ -229,6 +228,10 @@ def _share(least: Array, of: Array) -> Array:
     return jnp.where(of > 0, least / jnp.where(of > 0, of, 1), 1)
 
 
+def _are_all(columns: Array, X: Any) -> bool:
+    return len(columns) == X.shape[1] and not X.is_sparse
+
+
 def _predictor(at: tuple, X: Any) -> Array:
     (_, columns), coef = at
     return X.matvec_at(columns, coef)
@@ -241,19 +244,17 @@ def _curvature_of(loss: Any, y: Array, f: Array) -> Array:
 def _slopes(query: tuple, X: Any, y: Array, w: Array) -> tuple[Array, Array, Array]:
     """A lift: value and negative gradient of the loss, and the energy of its working residuals."""
     (loss, columns), coef = query
-    rows = X.take(columns)
-    f = jnp.matmul(coef, rows, precision=HIGHEST)
+    X = X if _are_all(columns, X) else X.taken(columns)
+    f = X.matvec(coef)
     slope = loss.gradient(y, f)
-    push = -jnp.matmul(rows, w * slope, precision=HIGHEST)
-    return w @ loss.value(y, f), push, w @ (jnp.square(slope) / _curvature_of(loss, y, f))
+    return w @ loss.value(y, f), -X.rmatvec(w * slope), w @ (jnp.square(slope) / _curvature_of(loss, y, f))
 
 
 def _curvature(query: tuple, X: Any, y: Array, w: Array) -> Array:
     """A lift: the Hessian of the loss."""
     (loss, columns), coef = query
-    rows = X.take(columns)
-    d = w * _curvature_of(loss, y, jnp.matmul(coef, rows, precision=HIGHEST))
-    return jnp.matmul(rows * d[None], rows.T, precision=HIGHEST)
+    X = X if _are_all(columns, X) else X.taken(columns)
+    return X.gram(w * _curvature_of(loss, y, X.matvec(coef)))
 
 
 def _values(query: tuple, X: Any, y: Array, w: Array) -> Array:
