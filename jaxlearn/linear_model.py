@@ -16,6 +16,7 @@ from .estimators.online_newton_classifier import OnlineNewtonClassifier
 from .estimators.online_newton_regressor import OnlineNewtonRegressor
 from .estimators.perceptron import PassiveAggressiveClassifier, PassiveAggressiveRegressor, Perceptron
 from .estimators.quantile import QuantileRegressor
+from .estimators.refused import linear_model as __getattr__  # noqa: F401
 from .estimators.ridge import Ridge, RidgeClassifier
 from .estimators.ridge_cv import RidgeCV
 from .estimators.sgd_classifier import SGDClassifier

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 from sklearn.exceptions import ConvergenceWarning
 
+from jaxlearn import linear_model
 from jaxlearn.linear_model import (
     ElasticNet,
     ElasticNetCV,
@@ -177,6 +178,14 @@ def test_liblinear_takes_two_classes():
     assert LogisticRegression(solver="liblinear").fit(X, y).converged_
     with pytest.raises(ValueError, match="does not support multiclass"):
         LogisticRegression(solver="liblinear").fit(X, np.arange(40) % 3)
+
+
+@pytest.mark.parametrize("name", ["Lars", "LassoLars", "OrthogonalMatchingPursuit"])
+def test_models_that_are_not_here_are_refused_by_name(name):
+    with pytest.raises(ImportError, match=f"`{name}`: `jaxlearn|`{name}`: `Lasso"):
+        exec(f"from jaxlearn.linear_model import {name}")
+    with pytest.raises(AttributeError, match="has no attribute 'Lers'"):
+        linear_model.Lers  # noqa: B018
 
 
 def test_paths_refuse_another_problem():
