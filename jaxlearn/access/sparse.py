@@ -163,7 +163,7 @@ class Sparse(Design):
             row, column = places
             return (_read(u, row) * _read(columns, column)).sum(1)
 
-        n_entries, n_blocks = self.data.size, max(1, -(-self.data.size * u.shape[1] // PRODUCT_BLOCK))
+        n_entries, n_blocks = self.data.size, _n_blocks(self.data.size * u.shape[1])
         size = -(-n_entries // n_blocks)
         padding = 0, n_blocks * size - n_entries
         places = tuple(jnp.pad(a, padding).reshape(n_blocks, size) for a in (self.rows, self.columns))
@@ -185,6 +185,11 @@ class Sparse(Design):
 
 def _read(values: Array, places: Array) -> Array:
     return jnp.asarray(values).at[places].get(mode=IN_BOUNDS)
+
+
+def _n_blocks(n_numbers: int) -> int:
+    """A power of two, as buckets of entries are multiples of: with a remainder all others are copied, to be read in blocks."""
+    return 1 << max(-(-n_numbers // PRODUCT_BLOCK) - 1, 0).bit_length()
 
 
 Entries = tuple[Array, Array, Array]
@@ -234,8 +239,8 @@ def _scatter(entries: Entries, b: Array, size: int, is_sorted: bool) -> Array:
 
     n_entries, n_columns = entries[0].size, b.size // max(len(b), 1)
     out = jnp.zeros((size, *b.shape[1:]), jnp.result_type(entries[0], b))
-    n_blocks = -(-n_entries * n_columns // PRODUCT_BLOCK)
-    if n_blocks <= 1:
+    n_blocks = _n_blocks(n_entries * n_columns)
+    if n_blocks == 1:
         return add(out, entries)[0]
     body = n_entries // n_blocks * n_blocks
     out, _ = add(out, jax.tree.map(lambda a: a[body:], entries))

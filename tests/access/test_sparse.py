@@ -214,6 +214,19 @@ def test_nothing_is_densified():
     assert temporaries(Sparse.gram, with_longest(design, None), u) <= blocks + 8 * entries + 2 * result
 
 
+@pytest.mark.parametrize("k", [1, 3, 30])
+def test_products_in_blocks_do_not_copy_the_entries(k, monkeypatch):
+    """Whatever bucket they fill."""
+    monkeypatch.setattr(sparse, "PRODUCT_BLOCK", 1 << 10)
+    for nnz in (9_000, 20_000, 100_000):
+        rng = np.random.default_rng(0)
+        places = np.sort(rng.choice(400 * 500, nnz, replace=False))
+        matrix = sp.csr_array((rng.random(nnz, np.float32), (places // 500, places % 500)), (400, 500))
+        design, B = from_scipy(matrix), rng.random((500, k), np.float32)
+        np.testing.assert_allclose(design.matvec(B), matrix @ B, rtol=1e-4)
+        assert temporaries(Sparse.matvec, design, B) <= 8 * (4 * 2**10 + 4 * 400 * k)
+
+
 @pytest.mark.parametrize("longest", [None, 6])
 @pytest.mark.parametrize("name", ["matvec", "rmatvec", "gram", "squares", "take"])
 def test_gradients_flow_to_the_values(name, longest, x64):
