@@ -20,7 +20,7 @@ __all__ = ["InteriorPoint", "Point", "Slacks"]
 # Share of the way to the boundary, and steps without a better certificate before the end.
 SHARE_OF_WAY, MAX_IDLE_STEPS = 0.9995, 6
 # Of a sum over rows, relative to their root mean square; and of a system, solved by a factor with a jitter.
-ROUNDINGS, REFINEMENTS = 8, 3
+ROUNDINGS, REFINEMENTS = 32, 3
 # A gap that is smaller by less than this factor is not a better one.
 BETTER = 0.9
 

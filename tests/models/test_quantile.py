@@ -43,7 +43,7 @@ def minimum(q, alpha, rows=X, y=Y, weight=None, fit_intercept=True):
     return objective(found, q, alpha, rows, y, weight)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1e-9, 0.05, 1e9])
+@pytest.mark.parametrize("alpha", [0.0, 1e-10, 1e-9, 1e-8, 0.05, 1e9])
 @pytest.mark.parametrize("q", [0.1, 0.5, 0.98])
 def test_minima_and_certificates(q, alpha, dtype):
     """The objective is that of HiGHS; the gap bounds what is left, and its units are those of the loss of a constant."""
