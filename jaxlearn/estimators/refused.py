@@ -22,7 +22,6 @@ LINEAR_MODELS = {
 
 
 def linear_model(name: str) -> NoReturn:
-    """The ``__getattr__`` of `jaxlearn.linear_model`. As in scikit-learn, what cannot be imported says why."""
-    if name in LINEAR_MODELS:
-        raise ImportError(f"jaxlearn.linear_model has no `{name}`: {LINEAR_MODELS[name]}.")
-    raise AttributeError(f"module 'jaxlearn.linear_model' has no attribute {name!r}")
+    """The ``__getattr__`` of `jaxlearn.linear_model`: no other error lets ``hasattr`` say that a name is not there."""
+    instead = f": {LINEAR_MODELS[name]}" if name in LINEAR_MODELS else ""
+    raise AttributeError(f"module 'jaxlearn.linear_model' has no attribute {name!r}{instead}")
