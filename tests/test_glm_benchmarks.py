@@ -173,6 +173,5 @@ def test_memory_is_that_of_a_second_fit(tiny):
     memory.main(["--models", "Lasso"])
     tall, wide = tiny("memory")["measured"]
     assert tall["shape"][0] > wide["shape"][0]
-    # scikit-learn copies X; what else a process holds is larger than rows as few as these
     assert tall["sklearn"]["bytes"] == 4 * np.prod(tall["shape"])
-    assert min(row["sklearn"]["beside"] for row in (tall, wide)) >= 0
+    assert tall["jaxlearn"]["beside"] != tall["sklearn"]["beside"]  # each in a process of its own
